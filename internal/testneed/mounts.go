@@ -1,0 +1,36 @@
+package testneed
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+)
+
+const insideEnv = "BYHAND_TEST_PRIVATE_MOUNTS"
+
+// PrivateMounts runs the test binary once more in a mount namespace of its
+// own, so that whatever tests mount is gone with it and seen by nobody else.
+// TestMain calls it first: where again is true it ends with code, and else
+// it is inside, or the caller is no root and mounts nothing.
+func PrivateMounts() (code int, again bool) {
+	if os.Geteuid() != 0 || os.Getenv(insideEnv) != "" {
+		return 0, false
+	}
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...) //nolint:noctx // lives as long as this process
+	cmd.Args[0] = os.Args[0]
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.Env = append(os.Environ(), insideEnv+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	err := cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return 0, true
+	case errors.As(err, &exit):
+		return exit.ExitCode(), true
+	}
+	fmt.Fprintln(os.Stderr, "run tests in a private mount namespace:", err)
+	return 1, true
+}

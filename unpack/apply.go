@@ -1,0 +1,194 @@
+package unpack
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/byhand/byhand/internal/rootfd"
+	"github.com/byhand/byhand/internal/tarstream"
+	"golang.org/x/sys/unix"
+)
+
+// Apply reads one layer's uncompressed tar from r to EOF and builds its lower
+// directory in dir, which is empty and nobody else's for the time being. If r
+// has a method NextChunk() ([]byte, error) that hands out its own buffers,
+// each valid until the next call, these are used without a copy.
+//
+// Errors are *EntryError, *FormatError, *LimitError (also inside an
+// EntryError), ctx's, or what r returned. Only if there is none is dir what
+// the layer says, apart from Result.Pending and Result.Skipped.
+func Apply(ctx context.Context, dir *os.File, r io.Reader, o Options) (Result, error) {
+	a, err := newApplier(dir, r, o)
+	if err != nil {
+		return Result{}, err
+	}
+	defer a.tree.closeAll()
+	err = a.run(ctx)
+	if err != nil && damaged(err) {
+		// The reader knows better what is wrong, if it finds that the
+		// content is not what was asked for.
+		if verdict := a.tar.Drain(); verdict != nil {
+			err = verdict
+		}
+	}
+	runtime.KeepAlive(dir) // its finalizer closes the descriptor
+	a.res.TarSize = a.tar.Offset()
+	a.res.Skipped = slices.DeleteFunc(a.skips[:], func(s Skip) bool { return s.Count == 0 })
+	return a.res, err
+}
+
+// damaged says whether err may come of content that is not what it should be.
+func damaged(err error) bool {
+	var format *FormatError
+	return errors.As(err, &format) || errors.Is(err, ErrEscape) || errors.Is(err, ErrHostile)
+}
+
+// applier is the state of one Apply.
+type applier struct {
+	o      Options
+	limits Limits
+	tar    *tarstream.Reader
+	tree   tree
+	res    Result
+	skips  [skipKinds]Skip
+	record *recorder // nil if none is asked for
+
+	// The directory of the last entry as written, for the next is mostly in
+	// the same. Forgotten whenever something is removed.
+	lastDir  string
+	lastNode *node
+
+	// The directory that nameIn was asked for last, and its name.
+	pathNode *node
+	path     string
+
+	links  []pendingLink
+	linkAs map[linkKey]int // index in links
+
+	entries    int64
+	euid, egid int64
+	umask      uint32
+	noChown    bool // the caller has no privilege to
+	aufs       bool // there may be something at aufsLinks
+}
+
+func newApplier(dir *os.File, r io.Reader, o Options) (*applier, error) {
+	fd := int(dir.Fd())
+	a := &applier{
+		o: o, limits: o.Limits.withDefaults(),
+		tree:  tree{openat2: !o.NoOpenat2 && rootfd.HasOpenat2(fd)},
+		euid:  int64(os.Geteuid()),
+		egid:  int64(os.Getegid()),
+		umask: readUmask(),
+	}
+	to := tarstream.Options{HeaderSize: a.limits.HeaderSize}
+	if o.Record != nil {
+		a.record = newRecorder(o.Record)
+		to.Meta = a.record.meta
+	}
+	a.tar = tarstream.NewReader(r, to)
+	for kind := range a.skips {
+		a.skips[kind].Kind = SkipKind(kind)
+	}
+	// What the directory was given by the one that it is in would be passed
+	// on to all that is made in it.
+	err := unix.Fremovexattr(fd, xattrDefaultACL)
+	if err != nil && !errors.Is(err, unix.ENODATA) && !errors.Is(err, unix.ENOTSUP) {
+		return nil, &EntryError{".", "prepare directory", err}
+	}
+	if err := unix.Fchmod(fd, 0o755); err != nil {
+		return nil, &EntryError{".", "prepare directory", err}
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, &EntryError{".", "prepare directory", err}
+	}
+	a.tree.root = &node{fd: fd, made: 0o755, mode: 0o755, gid: int(st.Gid)}
+	return a, nil
+}
+
+func (a *applier) run(ctx context.Context) error {
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		h, err := a.tar.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if err := a.apply(ctx, h); err != nil {
+			return err
+		}
+	}
+	// The reader's verdict comes at its very end, so what follows the
+	// archive must be read as well.
+	if err := a.tar.Drain(); err != nil {
+		return err
+	}
+	if err := a.finish(ctx); err != nil {
+		return err
+	}
+	return a.record.finish()
+}
+
+// apply puts one entry in place.
+func (a *applier) apply(ctx context.Context, h *tarstream.Header) error {
+	a.res.Counts.Entries++
+	e := entry{h: h}
+	err := a.countEntry()
+	if err == nil {
+		err = a.locate(&e)
+	}
+	if err == nil && e.put != nil {
+		err = e.put(a, ctx, &e)
+	}
+	if err != nil {
+		return e.wrap(err)
+	}
+	if a.o.Entry != nil && e.put != nil {
+		a.o.Entry(e.describe())
+	}
+	return nil
+}
+
+func (a *applier) countEntry() error {
+	a.entries++
+	if a.entries > a.limits.Entries {
+		return &LimitError{Limit: "entries", Max: a.limits.Entries, Got: a.entries}
+	}
+	return nil
+}
+
+// readUmask returns the process's umask, which only a change would tell
+// otherwise. Unknown, every mode has to be set once more.
+func readUmask() uint32 {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0o777
+	}
+	for line := range strings.SplitSeq(string(status), "\n") {
+		if value, ok := strings.CutPrefix(line, "Umask:"); ok {
+			return parseMode(strings.TrimSpace(value))
+		}
+	}
+	return 0o777
+}
+
+func parseMode(octal string) uint32 {
+	var mode uint32
+	for _, c := range octal {
+		if c < '0' || c > '7' {
+			return 0o777
+		}
+		mode = mode<<3 | uint32(c-'0')
+	}
+	return mode
+}

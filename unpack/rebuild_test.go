@@ -1,0 +1,132 @@
+package unpack_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/byhand/byhand/internal/testneed"
+	"github.com/byhand/byhand/internal/testtar"
+	"github.com/byhand/byhand/unpack"
+)
+
+func rebuild(t testing.TB, dir string, record []byte) ([]byte, error) {
+	t.Helper()
+	f, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	var out bytes.Buffer
+	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(record)), nil }
+	err = unpack.Rebuild(context.Background(), f, open, &out, unpack.RebuildOptions{})
+	return out.Bytes(), err
+}
+
+// TestRebuild demands the very bytes of archives in which much is not to be
+// found in the directory any more.
+func TestRebuild(t *testing.T) {
+	big := strings.Repeat("0123456789abcdef", 20000)
+	for name, archive := range map[string][]byte{
+		"empty":              {},
+		"no trailer":         testtar.Cut(tFile("f", "1")),
+		"plain":              testtar.Tar(tDir("d"), tFile("d/f", big), tFile("e", ""), tSym("l", "x"), tLink("h", "d/f"), tWh("w"), tOpq("d")),
+		"more":               append(testtar.Tar(tFile("f", "1")), "garbage"...),
+		"file replaced":      testtar.Tar(tFile("f", "1"), tFile("f", "22"), tFile("f", big), tFile("g", "4"), tFile("f", "")),
+		"by other types":     testtar.Tar(tFile("f", "1"), tDir("f"), tFile("f/g", big), tFile("f/h", "h"), tSym("f", "x"), tFile("f", "last")),
+		"by hard link":       testtar.Tar(tFile("f", "1"), tFile("g", "2"), tLink("g", "f"), tFile("f", "3"), tLink("g", "nowhere")),
+		"pending link":       testtar.Tar(tFile("g/h", "2"), tLink("g", "nowhere")),
+		"through links":      testtar.Tar(tSym("l", "d/e"), tFile("l/f", "1"), tFile("l/f", "2"), tFile("d/e/g", "3")),
+		"AUFS":               testtar.Tar(tFile(".wh..wh.aufs", "skipped"), tFile(".wh..wh.plnk/1", "linked"), tLink("f", ".wh..wh.plnk/1"), tFile(".wh..wh.plnk/2", "lost")),
+		"content on a label": testtar.Tar(testtar.Raw(testtar.Header(testtar.Fields{Type: 'N', Name: "n"}, []byte("names"))), tFile("f", "1")),
+		"sparse":             testtar.Tar(tFile("f", "abcde", testtar.PAX("GNU.sparse.size", "100000"), testtar.PAX("GNU.sparse.numblocks", "3"), testtar.PAX("GNU.sparse.map", "0,0,10,2,99000,3")), tFile("g", "1")),
+		"sparse replaced":    testtar.Tar(tFile("f", "abcde", testtar.PAX("GNU.sparse.size", "100000"), testtar.PAX("GNU.sparse.numblocks", "2"), testtar.PAX("GNU.sparse.map", "10,2,99000,3")), tFile("f", "1")),
+		"no permission":      testtar.Tar(tFile("f", "1", tMode(0)), tFile("f", "2")),
+	} {
+		t.Run(name, func(t *testing.T) {
+			var record bytes.Buffer
+			dir, _, err := apply(t, archive, unpack.Options{Record: &record})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := rebuild(t, dir, record.Bytes())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(got, archive) {
+				t.Errorf("%d bytes rebuilt are not the %d of the archive", len(got), len(archive))
+			}
+			for _, n := range []int{0, 5, record.Len() - 1} {
+				var damaged *unpack.RecordError
+				if _, err := rebuild(t, dir, record.Bytes()[:n]); !errors.As(err, &damaged) {
+					t.Errorf("record cut to %d bytes: error %v, want a RecordError", n, err)
+				}
+			}
+		})
+	}
+}
+
+func TestRebuildChanged(t *testing.T) {
+	var record bytes.Buffer
+	archive := testtar.Tar(tFile("d/f", "content"), tFile("g", "1"))
+	dir, _, err := apply(t, archive, unpack.Options{Record: &record})
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(dir, "d/f")
+	for _, tt := range []struct {
+		what   string
+		change func() error
+		want   string
+	}{
+		{"flipped byte", func() error { return os.WriteFile(name, []byte("cOntent"), 0o644) }, ""},
+		{"longer", func() error { return os.WriteFile(name, []byte("content and more"), 0o644) }, "7 bytes expected, found 16"},
+		{"shorter", func() error { return os.Truncate(name, 3) }, "7 bytes expected, found 3"},
+		{"link", func() error { return errors.Join(os.Remove(name), os.Symlink("../g", name)) }, "too many levels"},
+		{"missing", func() error { return os.Remove(name) }, "no such file"},
+	} {
+		if err := tt.change(); err != nil {
+			t.Fatal(err)
+		}
+		got, err := rebuild(t, dir, record.Bytes())
+		var ee *unpack.EntryError
+		switch {
+		case tt.want == "" && (err != nil || bytes.Equal(got, archive) || len(got) != len(archive)):
+			t.Errorf("%s: error %v, %d bytes", tt.what, err, len(got))
+		case tt.want != "" && (!errors.As(err, &ee) || ee.Name != "d/f" || !strings.Contains(err.Error(), tt.want)):
+			t.Errorf("%s: error %v, want one of d/f with %q", tt.what, err, tt.want)
+		}
+	}
+}
+
+// TestRecordSize tells what a record of a part of this system costs.
+func TestRecordSize(t *testing.T) {
+	testneed.Tool(t, "tar")
+	archive, err := exec.CommandContext(t.Context(), "tar", "-C", "/", "-cf", "-", "usr/share/doc", "etc/alternatives").Output()
+	if err != nil || len(archive) < 1<<20 {
+		testneed.Missing(t, "no documentation is installed to make an archive of")
+	}
+	var record, packed bytes.Buffer
+	dir, res, err := apply(t, archive, unpack.Options{Record: &record, Owners: unpack.Squash})
+	if err != nil {
+		t.Fatal(err)
+	}
+	z := gzip.NewWriter(&packed)
+	_, _ = z.Write(record.Bytes())
+	_ = z.Close()
+	t.Logf("%d entries, tar %d bytes, record %d, gzip %d", res.Counts.Entries, len(archive), record.Len(), packed.Len())
+	if packed.Len() > len(archive)/20 {
+		t.Errorf("record takes %d bytes compressed, the archive %d", packed.Len(), len(archive))
+	}
+	got, err := rebuild(t, dir, record.Bytes())
+	if err != nil || !bytes.Equal(got, archive) {
+		t.Errorf("rebuilt %d bytes, error %v", len(got), err)
+	}
+}

@@ -1,0 +1,215 @@
+package unpack
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/byhand/byhand/internal/rootfd"
+	"github.com/byhand/byhand/internal/tarstream"
+	"golang.org/x/sys/unix"
+)
+
+// A record is recordMagic and then, to its end, operations: a byte that says
+// which, and its operands. Numbers are unsigned varints, strings and bytes a
+// number and that many bytes.
+//
+//	'H' bytes                          the stream goes on with these
+//	'F' name size n n×(offset length)  it goes on with these parts of the file,
+//	                                   which has that size
+//	'B' name size bytes                the file of the last 'F' of that name
+//	                                   was replaced; this was its content. For
+//	                                   a reader of the stream this is nothing.
+//	'E'                                the end; a record without was cut off
+const recordMagic = "byhand layer record 1\n"
+
+const (
+	opBytes    = 'H'
+	opFile     = 'F'
+	opReplaced = 'B'
+	opEnd      = 'E'
+)
+
+// maxPlain bounds the bytes of one 'H', which a reader holds in memory.
+const maxPlain = 64 << 10
+
+// recorder writes a record. A nil one does nothing.
+type recorder struct {
+	w     *bufio.Writer
+	plain []byte // bytes of the stream not written yet
+	num   [binary.MaxVarintLen64]byte
+	err   error // the first
+}
+
+func newRecorder(w io.Writer) *recorder {
+	r := &recorder{w: bufio.NewWriterSize(w, 64<<10)}
+	_, r.err = r.w.WriteString(recordMagic)
+	return r
+}
+
+// meta takes bytes of the stream that are no file's.
+func (r *recorder) meta(p []byte) error {
+	for len(p) > 0 {
+		n := min(len(p), maxPlain-len(r.plain))
+		r.plain = append(r.plain, p[:n]...)
+		p = p[n:]
+		if len(r.plain) == maxPlain {
+			r.flushPlain()
+		}
+	}
+	return r.failure()
+}
+
+func (r *recorder) flushPlain() {
+	if len(r.plain) == 0 {
+		return
+	}
+	r.op(opBytes)
+	r.bytes(r.plain)
+	r.plain = r.plain[:0]
+}
+
+// file says that the stream goes on with the segments of a file.
+func (r *recorder) file(name string, size int64, segs []tarstream.Segment) error {
+	if r == nil {
+		return nil
+	}
+	r.flushPlain()
+	r.op(opFile)
+	r.bytes([]byte(name))
+	r.number(size)
+	r.number(int64(len(segs)))
+	for _, s := range segs {
+		r.number(s.Offset)
+		r.number(s.Length)
+	}
+	return r.failure()
+}
+
+func (r *recorder) finish() error {
+	if r == nil {
+		return nil
+	}
+	r.flushPlain()
+	r.op(opEnd)
+	if r.err == nil {
+		r.err = r.w.Flush()
+	}
+	return r.failure()
+}
+
+func (r *recorder) op(b byte) {
+	if r.err == nil {
+		r.err = r.w.WriteByte(b)
+	}
+}
+
+func (r *recorder) number(v int64) {
+	if r.err == nil {
+		_, r.err = r.w.Write(binary.AppendUvarint(r.num[:0], uint64(v)))
+	}
+}
+
+func (r *recorder) bytes(p []byte) {
+	r.number(int64(len(p)))
+	if r.err == nil {
+		_, r.err = r.w.Write(p)
+	}
+}
+
+func (r *recorder) failure() error {
+	if r.err != nil {
+		return fmt.Errorf("write record of layer: %w", r.err)
+	}
+	return nil
+}
+
+// replaced keeps the content of base in dirfd, called name in the record,
+// with all below it, before it is deleted.
+func (r *recorder) replaced(dirfd int, base, name string) error {
+	if r == nil {
+		return nil
+	}
+	var st unix.Stat_t
+	err := unix.Fstatat(dirfd, base, &st, unix.AT_SYMLINK_NOFOLLOW)
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		return r.keepFile(dirfd, base, name)
+	case unix.S_IFDIR:
+		return r.keepDir(dirfd, base, name)
+	}
+	return nil
+}
+
+func (r *recorder) keepFile(dirfd int, base, name string) error {
+	f, err := openFile(dirfd, base)
+	if errors.Is(err, unix.EACCES) {
+		// An ordinary user's, without permission to read. It is deleted next.
+		if err := rootfd.Chmodat(dirfd, base, 0o600); err != nil {
+			return err
+		}
+		f, err = openFile(dirfd, base)
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	r.op(opReplaced)
+	r.bytes([]byte(name))
+	r.number(info.Size())
+	if r.err == nil {
+		_, err := io.CopyN(r.w, f, info.Size())
+		return err
+	}
+	return r.failure()
+}
+
+func (r *recorder) keepDir(dirfd int, base, name string) error {
+	dir, err := openFile(dirfd, base)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = dir.Close() }()
+	for {
+		list, err := dir.ReadDir(1000)
+		for _, item := range list {
+			if item.IsDir() || item.Type().IsRegular() {
+				err := r.replaced(int(dir.Fd()), item.Name(), name+"/"+item.Name())
+				if err != nil && !errors.Is(err, fs.ErrNotExist) {
+					return err
+				}
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// openFile opens base in dirfd for reading, without following a link.
+func openFile(dirfd int, base string) (*os.File, error) {
+	fd, err := rootfd.Retry(func() (int, error) {
+		return unix.Openat(dirfd, base, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), base), nil
+}

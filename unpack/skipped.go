@@ -1,0 +1,63 @@
+package unpack
+
+import (
+	"fmt"
+	"strconv"
+)
+
+// SkipKind is a kind of thing that was not kept.
+type SkipKind int
+
+const (
+	// SkipXattr is an extended attribute that the file system or the
+	// caller's want of privilege refused.
+	SkipXattr SkipKind = iota
+	// SkipOverlayXattr is an attribute in the name space that overlayfs
+	// keeps for itself; it would be obeyed rather than shown.
+	SkipOverlayXattr
+	// SkipOwner is an owner that the caller may not give.
+	SkipOwner
+	// SkipDevice is a device node that the caller may not make.
+	SkipDevice
+	// SkipZeroDevice is a character device 0:0, which overlayfs takes for a
+	// whiteout.
+	SkipZeroDevice
+	// SkipTime is a modification time that the file system cannot hold; it
+	// was clamped.
+	SkipTime
+	// SkipType is an entry that describes the archive and no file: a volume
+	// label or a list of old names of GNU tar.
+	SkipType
+
+	skipKinds // number of kinds
+)
+
+// Skip sums up what was not kept for one reason.
+type Skip struct {
+	Kind  SkipKind
+	Count int    // how many times
+	Name  string // of the first file concerned
+	What  string // the first attribute, owner, device or time concerned
+	Err   error  // why, where the kernel said so
+}
+
+func (s Skip) String() string {
+	what := [...]string{
+		SkipXattr:        "extended attributes not kept",
+		SkipOverlayXattr: "overlayfs attributes left out",
+		SkipOwner:        "owners not kept",
+		SkipDevice:       "device nodes not made",
+		SkipZeroDevice:   "character devices 0:0 left out",
+		SkipTime:         "times clamped to what the file system holds",
+		SkipType:         "archive labels left out",
+	}
+	kind := "things not kept"
+	if s.Kind >= 0 && int(s.Kind) < len(what) {
+		kind = what[s.Kind]
+	}
+	text := fmt.Sprintf("%d %s, first %s of %s", s.Count, kind, s.What, strconv.Quote(s.Name))
+	if s.Err != nil {
+		text += ": " + s.Err.Error()
+	}
+	return text
+}

@@ -1,0 +1,103 @@
+package unpack
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Names of the OCI image specification, "Image Layer Filesystem Changeset",
+// whiteouts and opaque whiteouts.
+const (
+	whiteoutPrefix = ".wh."
+	aufsPrefix     = ".wh..wh."
+	opaqueMarker   = ".wh..wh..opq"
+
+	// aufsLinks is the directory, in the root, where AUFS kept the files
+	// that have hard links.
+	aufsLinks = ".wh..wh.plnk"
+)
+
+func isOpaqueMarker(base string) bool { return base == opaqueMarker }
+
+func isWhiteout(base string) bool {
+	return strings.HasPrefix(base, whiteoutPrefix) && !strings.HasPrefix(base, aufsPrefix)
+}
+
+// checkWhiteout refuses whiteouts of the directory itself, its parent and
+// nothing.
+func checkWhiteout(base string) error {
+	switch base[len(whiteoutPrefix):] {
+	case "", ".", "..":
+		return ErrHostile
+	}
+	return nil
+}
+
+// isAUFS says whether a clean name is, or is in, what AUFS kept for itself.
+// What may be the target of hard links is not counted.
+func isAUFS(name string) bool {
+	if !strings.Contains(name, aufsPrefix) {
+		return false
+	}
+	first := true
+	for name != "" {
+		comp, rest, _ := strings.Cut(name, "/")
+		if strings.HasPrefix(comp, aufsPrefix) && !(first && comp == aufsLinks) && !(rest == "" && comp == opaqueMarker) {
+			return true
+		}
+		name, first = rest, false
+	}
+	return false
+}
+
+// putWhiteout hides e.base in lower layers, if the layer itself has none.
+func (a *applier) putWhiteout(_ context.Context, e *entry) error {
+	a.res.Counts.Whiteouts++
+	n := e.dir
+	if n.marks == nil {
+		n.marks = make(map[string]bool)
+	}
+	if n.marks[e.base] {
+		return nil
+	}
+	n.marks[e.base] = false
+	if kid := n.kids[e.base]; kid != nil {
+		kid.hidden = true
+		return nil
+	}
+	if _, ok := a.linkAs[linkKey{n, e.base}]; ok {
+		return nil
+	}
+	fd, err := a.tree.fd(n)
+	if err != nil {
+		return err
+	}
+	err = ignoringEINTR(func() error { return unix.Mknodat(fd, e.base, unix.S_IFCHR, 0) })
+	if errors.Is(err, unix.EEXIST) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	n.marks[e.base] = true
+	return nil
+}
+
+// putOpaque makes the entry's directory hide what lower layers have in it.
+func (a *applier) putOpaque(_ context.Context, e *entry) error {
+	a.res.Counts.Opaques++
+	e.dir.opaque = true
+	return nil
+}
+
+// opaqueXattr is the attribute that makes a directory opaque
+// (Documentation/filesystems/overlayfs.rst).
+func (a *applier) opaqueXattr() string {
+	if a.o.Format == OverlayUser {
+		return "user.overlay.opaque"
+	}
+	return "trusted.overlay.opaque"
+}
