@@ -1,0 +1,123 @@
+package bundle
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// check looks for one thing that a runtime would refuse, or worse, accept.
+type check func(*draft) error
+
+// configChecks need no root filesystem.
+func configChecks() []check { return []check{checkOS, checkArch, checkNames} }
+
+// rootChecks look at the finished spec and the root filesystem.
+func rootChecks() []check {
+	return []check{checkMapped, checkRuntimeDirs, checkDestinations, checkWorkdir}
+}
+
+func (d *draft) run(list []check) error {
+	for _, c := range list {
+		if err := c(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkOS takes an image that names no system for a Linux one: early images
+// do not.
+func checkOS(d *draft) error {
+	os := d.image.OS
+	if os == "" || os == "linux" {
+		return nil
+	}
+	return &PlatformError{Want: "linux", Got: strings.TrimSpace(os + "/" + d.image.Architecture + " " + d.image.OSVersion)}
+}
+
+// checkArch only warns: binfmt_misc may run any architecture.
+func checkArch(d *draft) error {
+	arch, host := d.image.Architecture, d.host.Arch
+	if arch == "" || arch == host || arch == "386" && host == "amd64" || arch == "arm" && host == "arm64" {
+		return nil
+	}
+	d.warn(fmt.Sprintf("the image is for %s and this machine is %s: its programs will not start without an emulator", arch, host))
+	return nil
+}
+
+func checkNames(d *draft) error {
+	for option, name := range map[string]string{"hostname": d.o.Hostname, "domainname": d.o.Domainname} {
+		if len(name) > hostnameLimit || strings.ContainsAny(name, "\x00\n/ ") {
+			return &OptionError{Option: option, Value: name, Want: "at most 64 bytes without space or slash"}
+		}
+	}
+	return nil
+}
+
+// checkRuntimeDirs refuses a link where a runtime mounts its own file systems:
+// some runtimes follow one under /dev (CVE-2026-41579).
+func checkRuntimeDirs(d *draft) error {
+	if d.root.fsys == nil {
+		return nil
+	}
+	for _, name := range []string{"proc", "sys", "dev"} {
+		info, err := d.root.lstat(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return &RootError{Path: "/" + name, Err: err}
+		}
+		if !info.IsDir() {
+			return &RootError{Path: "/" + name, Want: "a directory or nothing", Got: kind(info.Mode())}
+		}
+	}
+	return nil
+}
+
+// checkDestinations refuses a mount over the root itself, directly or through
+// a link: runtimes refuse it, or hide the whole image.
+func checkDestinations(d *draft) error {
+	for _, m := range d.spec.Mounts {
+		at, _, err := d.root.resolve(m.Destination)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			continue // the runtime makes it
+		case errors.Is(err, syscall.ELOOP):
+			return &RootError{Path: m.Destination, Err: err}
+		case err != nil:
+			return &RootError{Path: m.Destination, Err: err}
+		case at == ".":
+			return &RootError{Path: m.Destination, Want: "a mount point other than /", Got: "a link to /"}
+		}
+	}
+	return nil
+}
+
+func checkWorkdir(d *draft) error {
+	cwd := d.spec.Process.Cwd
+	_, info, err := d.root.resolve(cwd)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // the runtime makes it
+	}
+	if err != nil {
+		return &RootError{Path: cwd, Err: err}
+	}
+	if !info.IsDir() {
+		return &RootError{Path: cwd, Want: "a working directory", Got: kind(info.Mode())}
+	}
+	return nil
+}
+
+// quoteShort shows foreign text on one line of bounded length.
+func quoteShort(s string) string {
+	const most = 60
+	if len(s) > most {
+		s = s[:most] + "…"
+	}
+	return strconv.Quote(s)
+}

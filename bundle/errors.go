@@ -1,0 +1,140 @@
+package bundle
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// ConfigError reports an image config that is malformed: the image's fault,
+// whoever asks for it.
+type ConfigError struct {
+	Field string // as in "config.Env", or "" for the document
+	Want  string
+	Got   string
+	Err   error // may be nil
+}
+
+func (e *ConfigError) Error() string {
+	at := "read image config"
+	if e.Field != "" {
+		at += ": " + e.Field
+	}
+	return at + ": " + expected(e.Want, e.Got, e.Err)
+}
+
+func (e *ConfigError) Unwrap() error { return e.Err }
+
+// PlatformError reports an image for an operating system that no runtime on
+// this machine can start.
+type PlatformError struct {
+	Want string // the operating system that works here
+	Got  string // as the image says, with version where it has one
+}
+
+func (e *PlatformError) Error() string {
+	return fmt.Sprintf("read image config: expected an image for %s, found one for %s; choose another with --platform",
+		e.Want, e.Got)
+}
+
+// UserError reports that the user the container is to run as cannot be
+// determined.
+type UserError struct {
+	User string // the whole specification, as in "app:staff"
+	Part string // the part that failed
+	Want string
+	Got  string
+}
+
+func (e *UserError) Error() string {
+	return fmt.Sprintf("look up user %s: %s: %s", strconv.Quote(e.User), strconv.Quote(e.Part), expected(e.Want, e.Got, nil))
+}
+
+// UnmappedError reports a user or group ID that the container's user
+// namespace does not have.
+type UnmappedError struct {
+	Kind string // "user" or "group"
+	ID   uint32
+	Have string // the IDs there are, as in "0, 1-65536"
+}
+
+func (e *UnmappedError) Error() string {
+	file := "/etc/subuid"
+	if e.Kind == "group" {
+		file = "/etc/subgid"
+	}
+	return fmt.Sprintf("map %s ID %d: the user namespace has %s; give the calling user a larger range in %s, as in NAME:100000:65536, and install newuidmap",
+		e.Kind, e.ID, e.Have, file)
+}
+
+// RootError reports something in the root filesystem that cannot be used, or
+// that no runtime would start.
+type RootError struct {
+	Path string // inside the root, absolute
+	Want string
+	Got  string
+	Err  error // may be nil
+}
+
+func (e *RootError) Error() string {
+	return fmt.Sprintf("read %s in the image: %s", e.Path, expected(e.Want, e.Got, e.Err))
+}
+
+func (e *RootError) Unwrap() error { return e.Err }
+
+// OptionError reports an option of the caller that cannot be.
+type OptionError struct {
+	Option string // the flag's name without dashes, as in "cap-add"
+	Value  string
+	Want   string
+	Err    error // may be nil, as fs.ErrNotExist
+}
+
+func (e *OptionError) Error() string {
+	s := fmt.Sprintf("set --%s %s: expected %s", e.Option, strconv.Quote(e.Value), e.Want)
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+func (e *OptionError) Unwrap() error { return e.Err }
+
+// CommandError reports that neither the image nor the caller names a program.
+type CommandError struct{}
+
+func (*CommandError) Error() string {
+	return "choose command: the image has neither Entrypoint nor Cmd; give the command after --"
+}
+
+// ExistsError reports a directory that is not free to become a bundle.
+type ExistsError struct {
+	Path   string
+	Bundle bool   // it is a whole bundle already
+	Found  string // what is in the way, a name in Path
+}
+
+func (e *ExistsError) Error() string {
+	if e.Bundle {
+		return fmt.Sprintf("write bundle %s: it holds a %s already; remove the directory or name another", e.Path, e.Found)
+	}
+	return fmt.Sprintf("write bundle %s: expected an empty directory, found %s in it; name another directory", e.Path, e.Found)
+}
+
+func expected(want, got string, err error) string {
+	var parts []string
+	if want != "" {
+		parts = append(parts, "expected "+want)
+	}
+	if got != "" {
+		parts = append(parts, "found "+got)
+	}
+	s := strings.Join(parts, ", ")
+	if err == nil {
+		return s
+	}
+	if s == "" {
+		return err.Error()
+	}
+	return s + ": " + err.Error()
+}

@@ -1,0 +1,189 @@
+package bundle
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+func (d *draft) process() error {
+	args, from, err := command(d.image.Config, d.o)
+	if err != nil {
+		return err
+	}
+	p := d.spec.Process
+	p.Args = args
+	d.from("process.args", from)
+	p.Terminal = d.o.Terminal
+	if d.o.Terminal {
+		p.ConsoleSize = d.o.ConsoleSize
+	}
+	p.NoNewPrivileges = d.o.NoNewPrivileges
+	if err := d.workdir(); err != nil {
+		return err
+	}
+	return d.environment()
+}
+
+// command joins entrypoint and arguments as docker run does: an entrypoint of
+// the caller's drops the image's Cmd, which was meant for the other one.
+func command(image imageProcess, o Options) (args []string, from string, err error) {
+	entry, rest := image.Entrypoint, image.Cmd
+	from = "image config.Entrypoint, config.Cmd"
+	if o.Entrypoint != nil {
+		entry, rest = *o.Entrypoint, nil
+		from = "--entrypoint"
+		if len(entry) == 1 && entry[0] == "" {
+			entry = nil
+		}
+	}
+	if o.Args != nil {
+		rest = o.Args
+		from = strings.Replace(from, "config.Cmd", "arguments", 1)
+	}
+	args = append(append(args, entry...), rest...)
+	for _, a := range args {
+		if strings.ContainsRune(a, 0) {
+			return nil, "", &OptionError{Option: "entrypoint", Value: a, Want: "no NUL byte"}
+		}
+	}
+	if len(args) == 0 {
+		return nil, "", &CommandError{}
+	}
+	return args, from, nil
+}
+
+func (d *draft) workdir() error {
+	cwd, from := d.image.Config.WorkingDir, "image config.WorkingDir"
+	if d.o.Workdir != "" {
+		cwd, from = d.o.Workdir, "--workdir"
+		if !strings.HasPrefix(cwd, "/") || strings.ContainsRune(cwd, 0) {
+			return &OptionError{Option: "workdir", Value: cwd, Want: "an absolute path"}
+		}
+	}
+	if !strings.HasPrefix(cwd, "/") {
+		cwd = "/" + cwd // runtimes refuse a relative one
+	}
+	d.spec.Process.Cwd = cwd
+	d.from("process.cwd", from)
+	return nil
+}
+
+// environment joins the image's variables, the caller's and the defaults
+// (image-spec conversion.md, "Config.Env").
+func (d *draft) environment() error {
+	var env environ
+	for _, e := range d.image.Config.Env {
+		if name, _, ok := strings.Cut(e, "="); !ok || name == "" {
+			d.warn("variable of the image left out, because it is not NAME=VALUE: " + quoteShort(e))
+			continue
+		}
+		env.set(e)
+	}
+	for _, e := range d.o.Env {
+		name, _, ok := strings.Cut(e, "=")
+		if name == "" || strings.ContainsRune(e, 0) {
+			return &OptionError{Option: "env", Value: e, Want: "NAME=VALUE"}
+		}
+		if ok {
+			env.set(e)
+		} else {
+			env.unset(name)
+		}
+	}
+	env.setDefault(defaultPath, false)
+	if d.o.Terminal {
+		env.setDefault(defaultTerm, false)
+	}
+	// A shell without HOME finds no configuration, and runtimes disagree
+	// about whom they give one.
+	env.setDefault("HOME="+d.id.Home, true)
+	d.spec.Process.Env = env.entries()
+	d.from("process.env", "image config.Env, --env, PATH and HOME if missing")
+	return nil
+}
+
+// environ is a list of NAME=VALUE in which a name occurs once. An empty entry
+// is one that was taken out.
+type environ struct {
+	list  []string
+	index map[string]int // of each name; an image may bring hundreds of thousands
+}
+
+func (e *environ) set(entry string) {
+	name, _, _ := strings.Cut(entry, "=")
+	if i, ok := e.index[name]; ok {
+		e.list[i] = entry
+		return
+	}
+	if e.index == nil {
+		e.index = map[string]int{}
+	}
+	e.index[name] = len(e.list)
+	e.list = append(e.list, entry)
+}
+
+func (e *environ) unset(name string) {
+	if i, ok := e.index[name]; ok {
+		e.list[i] = ""
+		delete(e.index, name)
+	}
+}
+
+func (e *environ) entries() []string {
+	return slices.DeleteFunc(e.list, func(s string) bool { return s == "" })
+}
+
+// setDefault adds entry if its name is missing, or empty where that counts.
+func (e *environ) setDefault(entry string, replaceEmpty bool) {
+	name, _, _ := strings.Cut(entry, "=")
+	if i, ok := e.index[name]; !ok || replaceEmpty && e.list[i] == name+"=" {
+		e.set(entry)
+	}
+}
+
+func (d *draft) user() error {
+	spec, from := d.image.Config.User, "image config.User"
+	if d.o.User != "" {
+		spec, from = d.o.User, "--user"
+	}
+	users, err := loadUsers(d.root)
+	if err != nil {
+		return err
+	}
+	if d.id, err = users.lookup(spec); err != nil {
+		return err
+	}
+	u := specs.User{UID: d.id.UID, GID: d.id.GID}
+	u.AdditionalGids = d.supplementary()
+	d.spec.Process.User = u
+	d.from("process.user", from+", looked up in the image's /etc/passwd and /etc/group")
+	return nil
+}
+
+// supplementary lists the groups that can be given. The primary group is among
+// them, else a program that changes its group escapes files that refuse that
+// group. Groups that root lost are not worth a word: none keeps it out.
+func (d *draft) supplementary() []uint32 {
+	var list []uint32
+	lost := 0
+	switch have := d.gidMappings(); {
+	case d.setgroupsDenied():
+		lost = len(d.id.Groups)
+	default:
+		list = []uint32{d.id.GID}
+		for _, gid := range d.id.Groups {
+			if len(have) > 0 && !mapped(have, gid) {
+				lost++
+				continue
+			}
+			list = append(list, gid)
+		}
+	}
+	if lost > 0 && d.id.UID != 0 {
+		d.warn(fmt.Sprintf("%d supplementary groups of the user left out: they cannot be set in this user namespace", lost))
+	}
+	return list
+}

@@ -1,0 +1,258 @@
+package bundle_test
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/byhand/byhand/bundle"
+	"github.com/byhand/byhand/internal/testneed"
+)
+
+// factScript prints what a process can see of itself.
+const factScript = `
+echo "uid=$(id -u)"; echo "gid=$(id -g)"; echo "groups=$(id -G)"
+echo "pwd=$(pwd)"; echo "home=$HOME"; echo "path=$PATH"; echo "a=$A"; echo "hostname=$(hostname)"
+echo "domain=$(cat /proc/sys/kernel/domainname)"
+for k in CapInh CapPrm CapEff CapBnd CapAmb NoNewPrivs Seccomp; do
+	set -- $(grep "^$k:" /proc/self/status); echo "$k=$2"
+done
+flags() { # PATH: the options of the last mount there
+	while read -r _ dst _ opts _; do [ "$dst" = "$1" ] && o=$opts; done </proc/mounts; echo "$o"
+}
+try() { if "$@" >/dev/null 2>&1; then echo yes; else echo no; fi; }
+echo "kcore=$(head -c 8 /proc/kcore 2>/dev/null)"; echo "firmware=$(ls /sys/firmware)"
+sysctl() { echo $(cat /proc/sys/kernel/panic) >/proc/sys/kernel/panic; }
+echo "sysctl=$(try sysctl)"; echo "root=$(try touch /new)"; echo "tmp=$(try touch /dev/shm/x)"
+cgroups() { # with cgroup v1, runtimes leave the directory of the hierarchies writable, a tmpfs
+	if [ -e /sys/fs/cgroup/cgroup.procs ]; then set -- /sys/fs/cgroup; else set -- /sys/fs/cgroup/*; fi
+	for d in /sys "$@"; do mkdir "$d/x" 2>/dev/null && return 0; done; return 1
+}
+echo "sys=$(try cgroups)"; echo "mknod=$(try mknod /tmp/n c 1 3)"
+echo "interfaces=$(ls /sys/class/net)"; echo "null=$(try touch /dev/null)"
+echo "hosts=$(head -n 1 /etc/hosts 2>/dev/null)"; echo "addhost=$(try touch /etc/hosts)"
+echo "pts=$(try ls /dev/ptmx)"; echo "mqueue=$(try ls /dev/mqueue)"
+echo "volume=$(cat /data/file 2>/dev/null)"; echo "volumewrite=$(try touch /data/w)"
+echo "volumeflags=$(flags /data)"; echo "procflags=$(flags /proc)"
+echo "one=$(cat /etc/one 2>/dev/null)"; echo "src=$(cat /src/f 2>/dev/null)"; echo "srcwrite=$(try touch /src/w)"
+`
+
+func (s shape) options() bundle.Options {
+	o := bundle.Options{Host: bundle.DetectHost()}
+	if s.user {
+		o.Host.UID, o.Host.GID = testUID, testUID
+	}
+	maps := []specs.LinuxIDMapping{{ContainerID: 0, HostID: testUID, Size: 1}}
+	if s.share != "" {
+		maps = append(maps, specs.LinuxIDMapping{ContainerID: 1, HostID: 200000, Size: 65536})
+	}
+	switch {
+	case s.wrap != nil:
+		o.InUserNamespace = true
+	case s.user:
+		o.Rootless = true
+	default:
+		return o
+	}
+	o.UIDMappings, o.GIDMappings = maps, maps
+	return o
+}
+
+// capBits is the mask of /proc/self/status for capability numbers.
+func capBits(nums ...int) string {
+	var mask uint64
+	for _, n := range nums {
+		mask |= 1 << n
+	}
+	return fmt.Sprintf("%016x", mask)
+}
+
+// The default list and NET_ADMIN, numbered as in linux/capability.h.
+func defaultCapNumbers() []int { return []int{0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31} }
+
+const capNetAdmin = 12
+
+type startCase struct {
+	name    string
+	process map[string]any
+	change  func(*bundle.Options, container)
+	user    bool // needs another ID than 0
+	want    map[string]string
+
+	rootOnly bool
+}
+
+func startCases() []startCase {
+	defaults := capBits(defaultCapNumbers()...)
+	return []startCase{
+		{
+			name:    "as the image is",
+			process: map[string]any{"Env": []string{"A=b c"}, "WorkingDir": "made/up"},
+			want: map[string]string{
+				"uid": "0", "gid": "0", "pwd": "/made/up", "home": "/root", "a": "b c", "hostname": "byhand",
+				"path":   "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+				"CapInh": capBits(), "CapAmb": capBits(), "CapPrm": defaults, "CapEff": defaults, "CapBnd": defaults,
+				"NoNewPrivs": "0", "Seccomp": "2", "kcore": "", "firmware": "", "sysctl": "no", "root": "yes",
+				"tmp": "yes", "sys": "no", "interfaces": "lo", "null": "yes", "pts": "yes", "mqueue": "yes",
+			},
+		},
+		{
+			name:    "another user",
+			process: map[string]any{"User": "app"},
+			change:  func(o *bundle.Options, _ container) { o.CapAdd = []string{"NET_ADMIN"} },
+			user:    true,
+			want: map[string]string{
+				"uid": "1000", "gid": "1001", "home": "/home/app", "root": "no",
+				"CapBnd": capBits(append(defaultCapNumbers(), capNetAdmin)...),
+				"CapEff": capBits(capNetAdmin), "CapAmb": capBits(capNetAdmin),
+			},
+		},
+		{
+			name:    "unknown number",
+			process: map[string]any{"User": "4321:987"},
+			user:    true,
+			want:    map[string]string{"uid": "4321", "gid": "987", "home": "/", "CapEff": capBits(), "CapBnd": defaults},
+		},
+		{
+			name: "locked down",
+			change: func(o *bundle.Options, _ container) {
+				o.ReadOnly, o.NoNewPrivileges, o.CapDrop = true, true, []string{"all"}
+				o.Hostname, o.Domainname = "host.name", "domain.name"
+			},
+			want: map[string]string{
+				"root": "no", "tmp": "yes", "NoNewPrivs": "1", "CapBnd": capBits(), "CapEff": capBits(),
+				"hostname": "host.name", "domain": "domain.name", "Seccomp": "2",
+			},
+		},
+		{
+			name:   "privileged",
+			change: func(o *bundle.Options, _ container) { o.Privileged = true },
+			want:   map[string]string{"Seccomp": "0", "uid": "0"},
+		},
+		{
+			name:   "host network",
+			change: func(o *bundle.Options, _ container) { o.Network = bundle.NetworkHost },
+			want:   map[string]string{"sys": "no", "sysctl": "no", "firmware": "", "hostname": "byhand"},
+		},
+		{
+			name:    "volume of another user",
+			process: map[string]any{"User": "1:1", "Volumes": map[string]any{"/data": map[string]any{}}},
+			change: func(_ *bundle.Options, c container) {
+				if err := os.Chown(filepath.Join(c.rootfs, "data"), 1, 1); err != nil {
+					panic(err)
+				}
+			},
+			rootOnly: true, // elsewhere the file system of the test would have to be made in the namespace
+			want:     map[string]string{"uid": "1", "volume": "content of the image", "volumewrite": "yes"},
+		},
+		{
+			name:    "volumes",
+			process: map[string]any{"Volumes": map[string]any{"/data": map[string]any{}, "/other/new": map[string]any{}}},
+			change: func(o *bundle.Options, c container) {
+				src := filepath.Join(c.dir, "src")
+				o.Volumes = []string{src + ":/src:ro", src + ":/rw:rw", src + "/f:/etc/one:ro"}
+			},
+			want: map[string]string{
+				"one":    "of the host",
+				"volume": "content of the image", "volumewrite": "yes", "src": "of the host", "srcwrite": "no",
+			},
+		},
+	}
+}
+
+func TestStart(t *testing.T) {
+	testneed.Root(t)
+	for name, runtime := range runtimes(t) {
+		for _, s := range shapes() {
+			for _, tc := range startCases() {
+				if tc.rootOnly && s.user || tc.user && s.user && s.share == "" {
+					continue // TestUnmapped
+				}
+				t.Run(name+"/"+s.name+"/"+tc.name, func(t *testing.T) {
+					runStart(t, runtime, s, tc)
+				})
+			}
+		}
+	}
+}
+
+func runStart(t *testing.T, runtime string, s shape, tc startCase) {
+	t.Helper()
+	c := newContainer(t)
+	makeTree(t, c.dir, map[string]string{"src/f": "of the host"})
+	o := s.options()
+	if tc.change != nil {
+		tc.change(&o, c)
+	}
+	process := map[string]any{"Cmd": []string{"/bin/sh", "-c", factScript}}
+	maps.Copy(process, tc.process)
+	r := c.write(t, imageConfig(t, process), o)
+	out, errOut, err := c.start(t, runtime, s)
+	if err != nil {
+		t.Fatalf("start: %v\n%s\n%s", err, out, errOut)
+	}
+	if errOut != "" {
+		t.Errorf("standard error: %s", errOut)
+	}
+	got, want := facts(t, out), map[string]string{}
+	maps.Copy(want, tc.want)
+	if s.name == "root" || s.name == "in-userns-subids" {
+		want["groups"] = strings.Trim(fmt.Sprint(r.Spec.Process.User.AdditionalGids), "[]")
+	}
+	if data, err := os.ReadFile("/etc/hosts"); err == nil && o.Network == bundle.NetworkHost {
+		want["hosts"], _, _ = strings.Cut(string(data), "\n")
+		want["addhost"] = "no"
+	}
+	if runtime == "runc" && r.Spec.Linux.Sysctl["kernel.domainname"] == "" {
+		delete(want, "domain") // Debian 12's ignores the field
+	}
+	for k, v := range want {
+		if got[k] != v {
+			t.Errorf("%s: expected %q, found %q", k, v, got[k])
+		}
+	}
+	if t.Failed() {
+		t.Logf("%s\nwarnings: %q", out, r.Warnings)
+	}
+}
+
+// TestUnmapped shows that a user of the image that the namespace lacks is
+// refused before a runtime has to.
+func TestUnmapped(t *testing.T) {
+	for _, o := range []bundle.Options{{Rootless: true}, {InUserNamespace: true, UIDMappings: []specs.LinuxIDMapping{{HostID: 5, Size: 1}}}} {
+		o.Host = testHost()
+		_, err := bundle.Spec([]byte(`{"config":{"User":"app","Cmd":["a"]}}`), testRoot(), o)
+		want := &bundle.UnmappedError{Kind: "user", ID: 1000, Have: "only 0"}
+		if diff := cmp.Diff(want, err); diff != "" {
+			t.Errorf("Spec (-want +got):\n%s", diff)
+		}
+	}
+}
+
+// TestTerminal runs a container on a pseudo-terminal.
+func TestTerminal(t *testing.T) {
+	testneed.Root(t)
+	testneed.Tool(t, "script")
+	for name, runtime := range runtimes(t) {
+		t.Run(name, func(t *testing.T) {
+			c := newContainer(t)
+			c.write(t, imageConfig(t, map[string]any{"Cmd": []string{"/bin/sh", "-c", `echo "term=$TERM tty=$(tty) $(stty size)"`}}),
+				bundle.Options{Terminal: true, ConsoleSize: &specs.Box{Width: 91, Height: 17}})
+			wrapper := filepath.Join(c.dir, "on-terminal")
+			text := "#!/bin/sh\nexec script -qec 'stty rows 17 cols 91; exec " + runtime + " '\"$*\" /dev/null\n"
+			if err := os.WriteFile(wrapper, []byte(text), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			out, errOut, err := c.start(t, wrapper, shapes()[0])
+			if err != nil || !strings.Contains(out, "term=xterm tty=/dev/pts/0 17 91") {
+				t.Errorf("on a terminal: %v\n%q\n%q", err, out, errOut)
+			}
+		})
+	}
+}

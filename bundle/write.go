@@ -1,0 +1,134 @@
+package bundle
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+const configFile = "config.json"
+
+// State says what a directory is, seen as a bundle.
+type State int
+
+// The states of a directory.
+const (
+	StateFree        State = iota // missing or empty
+	StateInterrupted              // has image.json but no config.json: begun, never finished
+	StateComplete                 // has config.json
+	StateForeign                  // has something else
+)
+
+// Inspect says what dir is, and for StateComplete and StateForeign the
+// [*ExistsError] that a caller who wanted a new bundle there reports.
+func Inspect(dir string) (State, error) {
+	names, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return StateFree, nil
+	}
+	if err != nil {
+		return StateForeign, fmt.Errorf("read bundle: %w", err)
+	}
+	state, found := StateFree, ""
+	for _, n := range names {
+		switch n.Name() {
+		case configFile:
+			return StateComplete, &ExistsError{Path: dir, Bundle: true, Found: configFile}
+		case imageFile:
+			state = StateInterrupted
+		default:
+			found = n.Name()
+		}
+	}
+	if state == StateFree && found != "" {
+		return StateForeign, &ExistsError{Path: dir, Found: found}
+	}
+	return state, nil
+}
+
+// WriteOptions says how Write publishes.
+type WriteOptions struct {
+	// Replace allows a config.json that is there to be replaced.
+	Replace bool
+}
+
+// Write publishes config.json in the directory, which it makes if need be. The
+// file appears whole or not at all, with mode 0644, and its bytes depend on
+// nothing but the Result. One that is there is kept, with an [*ExistsError],
+// unless the options say otherwise.
+func Write(dir string, r Result, o WriteOptions) error {
+	data, err := marshal(r.Spec)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", configFile, err)
+	}
+	return writeFile(dir, configFile, data, o.Replace)
+}
+
+// marshal writes JSON for people: indented, and with & and < as they are.
+func marshal(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
+
+// writeFile writes beside and renames.
+func writeFile(dir, name string, data []byte, replace bool) (err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("make bundle: %w", err)
+	}
+	f, err := os.CreateTemp(dir, "."+name+".*")
+	if err != nil {
+		return fmt.Errorf("write bundle: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(f.Name())
+		}
+	}()
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Chmod(0o644) // whatever the umask: the runtime may be another user
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return fmt.Errorf("write bundle: %w", err)
+	}
+	return publish(f.Name(), dir, name, replace)
+}
+
+func publish(tmp, dir, name string, replace bool) error {
+	target := filepath.Join(dir, name)
+	if replace {
+		if err := os.Rename(tmp, target); err != nil {
+			return fmt.Errorf("write bundle: %w", err)
+		}
+		return nil
+	}
+	err := unix.Renameat2(unix.AT_FDCWD, tmp, unix.AT_FDCWD, target, unix.RENAME_NOREPLACE)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
+		// A file system without RENAME_NOREPLACE, as NFS: link refuses too.
+		if err = os.Link(tmp, target); err == nil {
+			return os.Remove(tmp)
+		}
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return &ExistsError{Path: dir, Bundle: true, Found: name}
+	}
+	if err != nil {
+		return fmt.Errorf("write bundle: rename %s: %w", target, err)
+	}
+	return nil
+}

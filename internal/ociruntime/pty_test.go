@@ -1,0 +1,266 @@
+package ociruntime_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/byhand/byhand/internal/testbundle"
+	"github.com/byhand/byhand/internal/testuser"
+)
+
+// openPTY returns a new pseudo-terminal with a window of 100 by 40. The three
+// ioctls that it takes are not worth a dependency.
+func openPTY(t testing.TB) (master, slave *os.File) {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	number, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	resize(t, master, 40, 100)
+	slave, err = os.OpenFile("/dev/pts/"+strconv.Itoa(number), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = slave.Close(); _ = master.Close() })
+	return master, slave
+}
+
+func resize(t testing.TB, master *os.File, rows, columns uint16) {
+	t.Helper()
+	size := &unix.Winsize{Row: rows, Col: columns}
+	if err := unix.IoctlSetWinsize(int(master.Fd()), unix.TIOCSWINSZ, size); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// onTerminal makes the run the foreground job of a terminal of its own, and
+// returns the side of the keyboard and screen.
+func (c *caller) onTerminal(t testing.TB) (keyboard, slave *os.File) {
+	t.Helper()
+	master, slave := openPTY(t)
+	c.Stdin, c.Stdout, c.Stderr = slave, slave, slave
+	if c.SysProcAttr == nil {
+		c.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	c.SysProcAttr.Setsid, c.SysProcAttr.Setctty = true, true
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		buf := make([]byte, 4096)
+		for {
+			n, err := master.Read(buf)
+			if err != nil {
+				return
+			}
+			_, _ = c.out.Write(buf[:n])
+		}
+	}()
+	return master, slave
+}
+
+// typed writes to the keyboard.
+func typed(t testing.TB, keyboard *os.File, text string) {
+	t.Helper()
+	if _, err := keyboard.WriteString(text); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func mode(t testing.TB, tty *os.File) unix.Termios {
+	t.Helper()
+	m, err := unix.IoctlGetTermios(int(tty.Fd()), unix.TCGETS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return *m
+}
+
+const (
+	ctrlC = "\x03"
+	ctrlD = "\x04"
+	ctrlZ = "\x1a"
+)
+
+// TestTerminal holds an interactive session: the shell in the container has
+// job control on a terminal of its own.
+func TestTerminal(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, runtime string) { session(t, runSpec{Runtime: runtime}, nil) })
+}
+
+// session types into a shell and looks at what happens.
+func session(t *testing.T, spec runSpec, u *testuser.User) {
+	script := `tty; stty size; exec sh -i`
+	spec.Bundle = testbundle.Make(t, testbundle.Options{Args: []string{"/bin/sh", "-c", script}, Terminal: true})
+	run := newCaller(t, spec, u)
+	keyboard, slave := run.onTerminal(t)
+	run.await(t, "/dev/pts/0\r\n40 100\r\n")
+	run.await(t, "# ")
+	resize(t, keyboard, 50, 120)
+	eventually(t, func() error {
+		typed(t, keyboard, "stty size\r")
+		time.Sleep(50 * time.Millisecond)
+		if !strings.Contains(run.out.String(), "50 120\r\n") {
+			return fmt.Errorf("no new size in %q", run.out)
+		}
+		return nil
+	})
+	typed(t, keyboard, "sh -c 'echo one; exec sleep 1000'\r")
+	run.await(t, "\none\r\n") // the terminal has been given to the job
+	typed(t, keyboard, ctrlC)
+	typed(t, keyboard, "echo after=$?\r")
+	run.await(t, "after=130\r\n")
+	typed(t, keyboard, "sh -c 'echo two; exec sleep 1000'\r")
+	run.await(t, "\ntwo\r\n")
+	typed(t, keyboard, ctrlZ)
+	run.await(t, "Stopped")
+	typed(t, keyboard, "exit 42\r")
+	run.await(t, "You have stopped jobs")
+	typed(t, keyboard, "exit 42\r")
+	if code := run.end(t); code != 42 {
+		t.Errorf("exit code %d, want 42; output %q", code, run.out)
+	}
+	if m := mode(t, slave); m.Lflag&unix.ICANON == 0 || m.Lflag&unix.ECHO == 0 || m.Oflag&unix.OPOST == 0 {
+		t.Errorf("terminal left in raw mode")
+	}
+}
+
+// TestTerminalKilled kills the caller: the terminal is given back all the same.
+func TestTerminalKilled(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, runtime string) {
+		bundle := testbundle.Make(t, testbundle.Options{Args: []string{"/bin/sh", "-c", "echo up; exec sleep 1000"}, Terminal: true})
+		run := newCaller(t, runSpec{Runtime: runtime, Bundle: bundle}, nil)
+		_, slave := run.onTerminal(t)
+		run.await(t, "up\r\n")
+		if m := mode(t, slave); m.Lflag&unix.ICANON != 0 {
+			t.Error("terminal not in raw mode")
+		}
+		_ = run.Process.Kill()
+		_ = run.Wait()
+		eventually(t, func() error {
+			if m := mode(t, slave); m.Lflag&unix.ICANON == 0 {
+				return errors.New("terminal left in raw mode")
+			}
+			return nil
+		})
+	})
+}
+
+// TestTerminalWithout runs a bundle that wants a terminal where the caller has
+// none: it gets its own, and its input ends.
+func TestTerminalWithout(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, runtime string) {
+		bundle := testbundle.Make(t, testbundle.Options{Args: []string{"/bin/sh", "-c", "tty; cat"}, Terminal: true})
+		run := newCaller(t, runSpec{Runtime: runtime, Bundle: bundle}, nil)
+		run.Stdin = strings.NewReader("line\n")
+		if code := run.code(t); code != 0 || !strings.Contains(run.out.String(), "/dev/pts/0\r\n") || strings.Count(run.out.String(), "line\r\n") != 2 {
+			t.Errorf("exit code %d, output %q", code, run.out)
+		}
+	})
+}
+
+// TestInterrupt types Ctrl-C to a run without a terminal in the container: one
+// key, one signal; and where nobody handles it, the end.
+func TestInterrupt(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, runtime string) {
+		t.Run("handled", func(t *testing.T) {
+			run := newCaller(t, runSpec{Runtime: runtime, Bundle: shell(t, `trap "echo got" INT; tty; echo up; while ! [ -e /tmp/end ]; do sleep 0.02; done; exit 9`)}, nil)
+			keyboard, _ := run.onTerminal(t)
+			run.await(t, "not a tty\r\nup\r\n")
+			typed(t, keyboard, ctrlC)
+			run.await(t, "got\r\n")
+			time.Sleep(300 * time.Millisecond)
+			if strings.Count(run.out.String(), "got") != 1 {
+				t.Errorf("output %q, want got once", run.out)
+			}
+			_ = run.Process.Signal(syscall.SIGTERM)
+			if code := run.end(t); code != 143 {
+				t.Errorf("exit code %d, want 143", code)
+			}
+		})
+		t.Run("unhandled", func(t *testing.T) {
+			run := newCaller(t, runSpec{Runtime: runtime, Bundle: shell(t, `echo up; sleep 1000`)}, nil)
+			keyboard, _ := run.onTerminal(t)
+			run.await(t, "up\r\n")
+			typed(t, keyboard, ctrlC)
+			if code := run.end(t); code != 130 {
+				t.Errorf("exit code %d, want 130", code)
+			}
+		})
+	})
+}
+
+// TestSuspend types Ctrl-Z to a run without a terminal in the container: the
+// caller and every process of the container stop, and go on with SIGCONT.
+func TestSuspend(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, runtime string) { suspend(t, runSpec{Runtime: runtime}, nil) })
+}
+
+func suspend(t *testing.T, spec runSpec, u *testuser.User) {
+	spec.Bundle = shell(t, `echo up; sh -c 'while true; do sleep 0.01; echo -n .; done' & sleep 1.5; exit 5`)
+	run := newCaller(t, spec, u)
+	// As a shell does: the job is a process group of its own in the
+	// foreground; alone in its session it would be an orphan, which does not stop.
+	master, slave := openPTY(t)
+	run.Stdin = slave
+	if run.SysProcAttr == nil {
+		run.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	run.SysProcAttr.Setpgid = true
+	if err := run.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_ = master
+	run.await(t, "up\n.")
+	if err := syscall.Kill(-run.Process.Pid, syscall.SIGTSTP); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
+		if state := processState(run.Process.Pid); state != "T" {
+			return fmt.Errorf("caller is in state %s, want T", state)
+		}
+		return nil
+	})
+	before := len(run.out.String())
+	time.Sleep(200 * time.Millisecond)
+	if after := len(run.out.String()); after != before {
+		t.Errorf("the container wrote %d bytes while it was stopped", after-before)
+	}
+	if err := syscall.Kill(-run.Process.Pid, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
+		if len(run.out.String()) == before {
+			return errors.New("the container does not go on")
+		}
+		return nil
+	})
+	if code := run.end(t); code != 5 {
+		t.Errorf("exit code %d, want 5", code)
+	}
+}
+
+// processState is the letter of proc_pid_stat(5).
+func processState(pid int) string {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return err.Error()
+	}
+	_, after, _ := strings.Cut(string(text), ") ")
+	return after[:1]
+}

@@ -1,0 +1,121 @@
+package ociruntime
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// ending lists the signals that end an ordinary process which does not
+// handle them, and that people send for that purpose.
+var ending = []int{int(unix.SIGHUP), int(unix.SIGINT), int(unix.SIGQUIT), int(unix.SIGTERM), int(unix.SIGKILL)}
+
+// listen takes the caller's messages until the caller has gone, which ends
+// the container.
+func (s *supervisor) listen() {
+	for {
+		m, _, err := s.conn.receive()
+		if err != nil {
+			s.mu.Lock()
+			s.orphan = true
+			s.mu.Unlock()
+			s.end(int(unix.SIGKILL))
+			return
+		}
+		switch m.Kind {
+		case kindSignal:
+			s.signal(m.Signal)
+		case kindStop:
+			s.killAll(unix.SIGSTOP)
+			_ = s.conn.send(message{Kind: kindStopped}, nil) // a caller that has gone is seen above
+		case kindCont:
+			s.killAll(unix.SIGCONT)
+		}
+	}
+}
+
+// signal passes a signal on, or keeps it until there is a container. One that
+// asks for an end is obeyed at once.
+func (s *supervisor) signal(sig int) {
+	s.mu.Lock()
+	started := s.pid != 0
+	if started {
+		s.deliver(sig)
+	} else if !slices.Contains(ending, sig) {
+		s.pending = append(s.pending, sig)
+	}
+	s.mu.Unlock()
+	if !started && slices.Contains(ending, sig) {
+		s.end(sig)
+	}
+}
+
+// deliver sends sig to the container's first process; s.mu is held. The
+// kernel drops a signal for the first process of a pid namespace that has
+// not asked for it, so what would have ended an ordinary process is done
+// for it.
+func (s *supervisor) deliver(sig int) {
+	if slices.Contains(ending, sig) && sig != int(unix.SIGKILL) && defaultAction(s.pid, sig) {
+		s.killed = sig
+		sig = int(unix.SIGKILL)
+	}
+	_ = unix.Kill(s.pid, unix.Signal(sig)) // it may have ended just now; it is not reaped under s.mu
+}
+
+// end gives the run up: the container is killed, and what leads to it is
+// cancelled.
+func (s *supervisor) end(sig int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.killed == 0 {
+		s.killed = sig
+	}
+	if s.pid != 0 {
+		_ = unix.Kill(s.pid, unix.SIGKILL)
+	}
+	s.giveUp()
+}
+
+// killAll signals every process of the run but this one. Without a pid
+// namespace of our own it reaches the container's first process only.
+func (s *supervisor) killAll(sig unix.Signal) {
+	if s.req.PIDNS && os.Getpid() == 1 { // elsewhere -1 would be the whole machine
+		_ = unix.Kill(-1, sig) // none is left, at the end
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pid != 0 {
+		_ = unix.Kill(s.pid, sig)
+	}
+}
+
+// killChildren ends what the container left behind outside a pid namespace: as
+// a subreaper this process has inherited it, generation by generation.
+func killChildren() {
+	const generations = 100 // a process tree deeper than this stays
+	for range generations {
+		tasks, _ := filepath.Glob("/proc/self/task/*/children") // a constant pattern
+		found := false
+		for _, task := range tasks {
+			text, err := os.ReadFile(task)
+			if err != nil {
+				continue
+			}
+			for _, field := range strings.Fields(string(text)) {
+				if pid, err := strconv.Atoi(field); err == nil {
+					found = true
+					_ = unix.Kill(pid, unix.SIGKILL) // ours until the next line, so not another's
+					_ = retry(func() error { _, err := unix.Wait4(pid, nil, 0, nil); return err })
+				}
+			}
+		}
+		if !found {
+			return
+		}
+	}
+}

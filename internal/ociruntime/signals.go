@@ -1,0 +1,133 @@
+package ociruntime
+
+import (
+	"os"
+	"os/signal"
+	"runtime"
+	"slices"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// signals is what this process gets while a container runs.
+type signals struct {
+	c    chan unix.Signal
+	raw  chan os.Signal
+	done chan struct{}
+}
+
+// sameKey is the time within which an equal signal is taken for the same
+// event. A key typed on the terminal reaches every process of the group,
+// and a parent in the group may pass it on once more. Signals do not queue,
+// so nobody may count on two within this time being two.
+const sameKey = 100 * time.Millisecond
+
+// newSignals takes over every signal but those that stop a background
+// process (SIGTTIN, SIGTTOU), that the Go runtime needs, or that report a
+// fault of this process.
+func newSignals() *signals {
+	s := &signals{make(chan unix.Signal, 64), make(chan os.Signal, 64), make(chan struct{})}
+	signal.Notify(s.raw, relayed()...)
+	go s.merge()
+	return s
+}
+
+// merge drops repetitions and SIGPIPE, which is only taken so that a broken
+// standard output is an error of a write and not the end of this process.
+func (s *signals) merge() {
+	last := map[unix.Signal]time.Time{}
+	for {
+		select {
+		case <-s.done:
+			return
+		case raw := <-s.raw:
+			sig, ok := raw.(unix.Signal)
+			if !ok || sig == unix.SIGPIPE {
+				continue
+			}
+			if sig == unix.SIGINT || sig == unix.SIGQUIT {
+				if time.Since(last[sig]) < sameKey {
+					continue
+				}
+				last[sig] = time.Now()
+			}
+			select {
+			case s.c <- sig:
+			case <-s.done:
+				return
+			}
+		}
+	}
+}
+
+func (s *signals) stop() {
+	signal.Stop(s.raw)
+	close(s.done)
+}
+
+func relayed() []os.Signal {
+	left := []unix.Signal{
+		unix.SIGKILL, unix.SIGSTOP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGCHLD, unix.SIGURG,
+		unix.SIGSEGV, unix.SIGBUS, unix.SIGFPE, unix.SIGILL, unix.SIGTRAP, unix.SIGABRT, unix.SIGSYS,
+		32, 33, 34, // of C libraries; not delivered to Go programs
+	}
+	var all []os.Signal
+	for n := unix.Signal(1); n <= 64; n++ {
+		if !slices.Contains(left, n) {
+			all = append(all, n)
+		}
+	}
+	return all
+}
+
+// handle acts on one signal.
+func (s *session) handle(sig unix.Signal) {
+	switch {
+	case sig == unix.SIGTSTP:
+		// The supervisor answers when every process is stopped.
+		_ = s.conn.send(message{Kind: kindStop}, nil)
+	case sig == unix.SIGCONT:
+		s.tty.resume()
+	case sig == unix.SIGWINCH && s.tty != nil:
+		s.tty.resize()
+	default:
+		_ = s.conn.send(message{Kind: kindSignal, Signal: int(sig)}, nil) // a supervisor that ended says so itself
+	}
+}
+
+// suspend stops this process after the container's, as a shell's user
+// expects of Ctrl-Z, and goes on with both when it is continued.
+func (s *session) suspend() {
+	s.tty.restore()
+	stopSelf()
+	s.tty.resume()
+	_ = s.conn.send(message{Kind: kindCont}, nil)
+}
+
+// stopSelf stops this process as SIGTSTP does to a program that does not handle
+// it: not at all where no shell controls jobs. It returns when the process is
+// continued. os/signal cannot give a signal its default action back, so
+// that is asked of the kernel.
+func stopSelf() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var byDefault, former sigaction
+	if !sigactionTSTP(&byDefault, &former) {
+		return
+	}
+	// To this very thread, so that it takes effect before the next line.
+	_ = unix.Tgkill(os.Getpid(), unix.Gettid(), unix.SIGTSTP)
+	sigactionTSTP(&former, nil)
+}
+
+// sigaction is the kernel's struct of that name on amd64 and arm64, which is
+// only kept: handler, flags, restorer, mask.
+type sigaction [4]uint64
+
+func sigactionTSTP(to, former *sigaction) bool {
+	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGTSTP),
+		uintptr(unsafe.Pointer(to)), uintptr(unsafe.Pointer(former)), unsafe.Sizeof(to[3]), 0, 0)
+	return errno == 0
+}
