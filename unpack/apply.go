@@ -80,7 +80,7 @@ type applier struct {
 func newApplier(dir *os.File, r io.Reader, o Options) (*applier, error) {
 	fd := int(dir.Fd())
 	a := &applier{
-		o: o, limits: o.Limits.withDefaults(),
+		o: o, limits: o.Limits.WithDefaults(),
 		tree:  tree{openat2: !o.NoOpenat2 && rootfd.HasOpenat2(fd)},
 		euid:  int64(os.Geteuid()),
 		egid:  int64(os.Getegid()),

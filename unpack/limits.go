@@ -20,8 +20,9 @@ const (
 
 const noLimit = 1<<63 - 1
 
-// withDefaults returns l with each field ready to compare against.
-func (l Limits) withDefaults() Limits {
+// WithDefaults returns l with each field ready to compare against: no zeros,
+// and no limit as the largest number there is.
+func (l Limits) WithDefaults() Limits {
 	set := func(v *int64, def int64) {
 		switch {
 		case *v == 0:

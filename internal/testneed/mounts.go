@@ -18,7 +18,7 @@ func PrivateMounts() (code int, again bool) {
 	if os.Geteuid() != 0 || os.Getenv(insideEnv) != "" {
 		return 0, false
 	}
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...) //nolint:noctx // lives as long as this process
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Args[0] = os.Args[0]
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Env = append(os.Environ(), insideEnv+"=1")

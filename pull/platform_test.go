@@ -1,0 +1,73 @@
+package pull_test
+
+import (
+	"errors"
+	"runtime"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/byhand/byhand/pull"
+)
+
+func TestParsePlatform(t *testing.T) {
+	for _, tt := range []struct {
+		in   string
+		want string // "": ReferenceError
+	}{
+		{"linux/amd64", "linux/amd64"},
+		{"linux/arm64/v8", "linux/arm64"},
+		{"linux/arm64/v9", "linux/arm64/v9"},
+		{"linux/arm", "linux/arm/v7"},
+		{"linux/arm/v6", "linux/arm/v6"},
+		{"linux/arm/6", "linux/arm/v6"},
+		{"Linux/AMD64", "linux/amd64"},
+		{"linux/x86_64", "linux/amd64"},
+		{"linux/aarch64", "linux/arm64"},
+		{"linux/armhf", "linux/arm/v7"},
+		{"linux/i386", "linux/386"},
+		{"linux/amd64/v1", "linux/amd64"},
+		{"linux/amd64/v3", "linux/amd64/v3"},
+		{"arm64", "linux/arm64"},
+		{"linux", "linux/" + runtime.GOARCH},
+		{"windows/amd64", "windows/amd64"},
+		{"plan9/mips", "plan9/mips"},
+		{"", ""},
+		{"/", ""},
+		{"linux/", ""},
+		{"linux//v7", ""},
+		{"linux/amd64/v1/x", ""},
+		{"linux/am d64", ""},
+		{"nonsense", ""},
+		{"linux/amd64\n", ""},
+	} {
+		p, err := pull.ParsePlatform(tt.in)
+		var re *pull.ReferenceError
+		switch {
+		case tt.want == "" && !errors.As(err, &re):
+			t.Errorf("%q: %v, %v; want a ReferenceError", tt.in, p, err)
+		case tt.want == "":
+		case err != nil || pull.FormatPlatform(p) != tt.want:
+			t.Errorf("%q: %s, %v; want %s", tt.in, pull.FormatPlatform(p), err, tt.want)
+		}
+	}
+}
+
+func FuzzParsePlatform(f *testing.F) {
+	for _, s := range []string{"linux/amd64", "linux/arm/v7", "arm64/v8", "x86_64", "a/b/c/d", "linux/arm/8", "a/arm/vv7"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		p, err := pull.ParsePlatform(s)
+		if err != nil {
+			return
+		}
+		again, err := pull.ParsePlatform(pull.FormatPlatform(p))
+		if err != nil {
+			t.Fatalf("%q gives %q, which is refused: %v", s, pull.FormatPlatform(p), err)
+		}
+		if diff := cmp.Diff(p, again); diff != "" {
+			t.Errorf("%q: %s", s, diff)
+		}
+	})
+}

@@ -1,0 +1,143 @@
+package pull
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/byhand/byhand/internal/testregistry"
+)
+
+// TestSignedAddress follows a redirect to an address that is itself a secret, as
+// storage services have them, and sees that it is shown nowhere, whatever
+// happens there. Headers that are configured for the mirror stay there.
+func TestSignedAddress(t *testing.T) {
+	const signature = "s1gnature"
+	at := testregistry.At
+	for name, f := range map[string]testregistry.Fault{
+		"works": {}, "403": {Status: 403}, "500": {Status: 500}, "cut": {Cut: at(3)}, "hangs up": {Hangup: true},
+		"redirects on": {Redirect: "%s"}, "too short": {Drop: at(3)},
+		"echoes": {Status: 403, Body: []byte(`{"errors":[{"code":"DENIED","message":"no"}]}`)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			storage := testregistry.New(t, testregistry.Options{})
+			reg := testregistry.New(t, testregistry.Options{})
+			desc := storage.AddBlob("app", noise(100))
+			if name != "works" {
+				storage.Fault("/blobs/", f)
+			}
+			reg.Fault("/blobs/", testregistry.Fault{
+				Redirect: storage.Server.URL + "/v2/app/blobs/" + desc.Digest.String() + "?X-Amz-Signature=" + signature,
+			})
+			c := quickClient(t)
+			var log eventLog
+			c.Observe = log.add
+			c.HostsDirs = []string{hostsDir(t, reg.Host(), "[header]\nX-Key = \""+signature+"\"\n")}
+			_, err := readBlob(t.Context(), mustRegistry(t, c, reg.Repo("app")), desc, 0)
+			if (err == nil) != (name == "works") {
+				t.Errorf("error %v", err)
+			}
+			if strings.Contains(fmt.Sprintf("%v %+v", err, err), signature) || strings.Contains(log.String(), signature) {
+				t.Errorf("the signature is in the error %v or an event", err)
+			}
+			if got := reg.Requests()[0].Header.Get("X-Key"); got != signature {
+				t.Errorf("the registry got the header %q", got)
+			}
+			for _, q := range storage.Requests() {
+				if q.Header.Get("X-Key") != "" {
+					t.Error("the storage got the registry's header")
+				}
+				if q.Query.Get("X-Amz-Signature") != signature && name != "redirects on" {
+					t.Error("the storage did not get the signature: the test tests nothing")
+				}
+			}
+		})
+	}
+}
+
+// TestHostConfigs shows what is asked where the machine says nothing.
+func TestHostConfigs(t *testing.T) {
+	home := t.TempDir()
+	t.Setenv("HOME", home)
+	tests := map[string]struct {
+		client  *Client
+		host    string
+		schemes []string
+		dir     string // among the certificate directories
+	}{
+		"docker.io":                     {schemes: []string{"https"}, host: "registry-1.docker.io", dir: "/etc/docker/certs.d/docker.io"},
+		"quay.io":                       {schemes: []string{"https"}, dir: filepath.Join(home, ".config/containers/certs.d/quay.io")},
+		"localhost:5000":                {schemes: []string{"https", "http"}, dir: "/etc/containers/certs.d/localhost:5000"},
+		"127.1.2.3":                     {schemes: []string{"https", "http"}},
+		"[::1]:5000":                    {schemes: []string{"https", "http"}},
+		"plain.test":                    {client: &Client{PlainHTTP: true}, schemes: []string{"http", "https"}},
+		"skip.test":                     {client: &Client{SkipTLSVerify: true}, schemes: []string{"https", "http"}},
+		"certs.test:5000":               {client: &Client{CertDirs: []string{"/given"}}, schemes: []string{"https"}, dir: "/given"},
+		"localhost.evil.test":           {schemes: []string{"https"}},
+		"registry-1.docker.io.evil.com": {schemes: []string{"https"}},
+	}
+	for registry, tt := range tests {
+		t.Run(registry, func(t *testing.T) {
+			c := tt.client
+			if c == nil {
+				c = &Client{}
+			}
+			c.HostsDirs = []string{}
+			hosts := c.hostConfigs(registry, func(err error) { t.Error(err) })
+			if len(hosts) != 1 {
+				t.Fatalf("%d endpoints", len(hosts))
+			}
+			h := hosts[0]
+			if tt.host == "" {
+				tt.host = registry
+			}
+			if h.host != tt.host || h.path != "/v2" || h.ns || !h.origin || h.caps != canPull|canResolve {
+				t.Errorf("got %+v", h)
+			}
+			if d := cmp.Diff(tt.schemes, h.schemes); d != "" {
+				t.Errorf("schemes (-want +got):\n%s", d)
+			}
+			if tt.dir != "" && !strings.Contains(strings.Join(h.tls.dirs, " "), tt.dir) {
+				t.Errorf("%s is not among %q", tt.dir, h.tls.dirs)
+			}
+		})
+	}
+}
+
+// TestHostDirNames prefers containerd's two spellings of a port to _default.
+func TestHostDirNames(t *testing.T) {
+	root := t.TempDir()
+	for _, name := range []string{"_default", "h:5000", "h_5000_"} {
+		writeFile(t, filepath.Join(root, name, "hosts.toml"), nil)
+		got := hostDirs([]string{filepath.Join(root, "missing"), root}, "h:5000")
+		if d := cmp.Diff([]string{filepath.Join(root, name)}, got); d != "" {
+			t.Errorf("(-want +got):\n%s", d)
+		}
+	}
+	if got := hostDirs([]string{root}, "other"); len(got) != 1 || filepath.Base(got[0]) != "_default" {
+		t.Errorf("another host has %q", got)
+	}
+}
+
+// TestMadeReference refuses fields that ParseReference would not make.
+func TestMadeReference(t *testing.T) {
+	for _, ref := range []Reference{
+		{},
+		{Host: "h"},
+		{Host: "h/..", Repository: "x"},
+		{Host: "h", Repository: "../x"},
+		{Host: "h", Repository: "x", Tag: "../../y"},
+		{Host: "user@h", Repository: "x"},
+		{Host: "h", Repository: "x", Digest: "sha256:zz"},
+	} {
+		if _, err := newRegistry(&Client{HostsDirs: []string{}}, ref); err == nil {
+			t.Errorf("%+v: no error", ref)
+		} else {
+			checkKind(t, err, &ReferenceError{})
+		}
+	}
+}

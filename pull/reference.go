@@ -1,0 +1,265 @@
+package pull
+
+import (
+	"errors"
+	"regexp"
+	"strings"
+
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+)
+
+// Transport is the kind of place that a [Reference] points to.
+type Transport int
+
+const (
+	Registry      Transport = iota // a registry, over HTTP
+	OCI                            // an OCI image layout directory
+	OCIArchive                     // a tar file of one
+	DockerArchive                  // a tar file as docker save writes it
+)
+
+// String returns the prefix that names t, without the colon.
+func (t Transport) String() string {
+	switch t {
+	case Registry:
+		return "docker"
+	case OCI:
+		return "oci"
+	case OCIArchive:
+		return "oci-archive"
+	case DockerArchive:
+		return "docker-archive"
+	default:
+		return "unknown"
+	}
+}
+
+// Reference names an image. Which fields are set depends on the transport.
+type Reference struct {
+	Transport Transport
+
+	// Registry: Host is docker.io, quay.io, localhost:5000, …; Repository is
+	// the path on it. In a docker archive they are the parts of the name that
+	// selects an image of several.
+	Host, Repository string
+
+	// Tag is the tag; in an OCI layout, its org.opencontainers.image.ref.name.
+	// A registry reference has "latest" here when it has neither tag nor
+	// digest. With a digest the digest decides, and the tag is for people.
+	Tag string
+
+	// Digest is the digest of the manifest or index, "" if not given.
+	Digest digest.Digest
+
+	// Path is the directory or file of the other transports; "-" is standard
+	// input.
+	Path string
+}
+
+// maxReference bounds what is parsed: a repository name has at most 255 bytes,
+// a tag 128, a digest 7 + 128; paths PATH_MAX.
+const maxReference = 8192
+
+// ParseReference parses the name of an image:
+//
+//	alpine, alpine:3.20, quay.io/org/app@sha256:…, host:5000/app:tag@sha256:…
+//	docker://NAME
+//	oci:PATH[:TAG], oci:PATH@sha256:…
+//	oci-archive:FILE[:TAG], oci-archive:FILE@sha256:…
+//	docker-archive:FILE[:NAME[:TAG]]
+//
+// Names of registries are completed as Docker does. The error is a
+// *ReferenceError.
+func ParseReference(s string) (Reference, error) {
+	ref, reason := parseReference(s)
+	if reason != "" {
+		if len(s) > maxReference {
+			s = s[:64] + "…"
+		}
+		return Reference{}, &ReferenceError{Input: s, Reason: reason}
+	}
+	return ref, nil
+}
+
+func parseReference(s string) (Reference, string) {
+	switch {
+	case s == "":
+		return Reference{}, "the name of an image is empty"
+	case len(s) > maxReference:
+		return Reference{}, "the name of an image is too long"
+	case strings.ContainsRune(s, 0):
+		return Reference{}, "the name of an image contains a zero byte"
+	}
+	if rest, ok := strings.CutPrefix(s, "docker://"); ok {
+		return parseName(rest)
+	}
+	for _, t := range []Transport{OCI, OCIArchive, DockerArchive} {
+		rest, ok := strings.CutPrefix(s, t.String()+":")
+		if !ok {
+			continue
+		}
+		if t == DockerArchive {
+			return parseDockerArchive(rest)
+		}
+		return parseLayout(t, rest)
+	}
+	return parseName(s)
+}
+
+// parseName parses the name of an image of a registry.
+func parseName(s string) (Reference, string) {
+	named, err := reference.ParseDockerRef(s)
+	if err != nil {
+		return Reference{}, nameReason(s, err)
+	}
+	ref := Reference{Host: reference.Domain(named), Repository: reference.Path(named)}
+	// ParseDockerRef drops the tag of a name that has a digest too.
+	if full, err := reference.ParseNormalizedNamed(s); err == nil {
+		if t, ok := full.(reference.Tagged); ok {
+			ref.Tag = t.Tag()
+		}
+	}
+	if d, ok := named.(reference.Digested); ok {
+		ref.Digest = d.Digest()
+		if err := digestReason(ref.Digest); err != "" {
+			return Reference{}, err
+		}
+	} else if ref.Tag == "" {
+		ref.Tag = "latest"
+	}
+	if len(ref.Repository) > reference.RepositoryNameTotalLengthMax {
+		return Reference{}, "the repository name is longer than 255 characters"
+	}
+	return ref, ""
+}
+
+// nameReason turns the parser's error into one that says what to do.
+func nameReason(s string, err error) string {
+	name, d, hasDigest := strings.Cut(s, "@")
+	if hasDigest && digest.DigestRegexpAnchored.MatchString(d) {
+		if reason := digestReason(digest.Digest(d)); reason != "" {
+			return reason
+		}
+	}
+	switch {
+	case errors.Is(err, reference.ErrNameTooLong):
+		return "the repository name is longer than 255 characters"
+	case strings.Contains(err.Error(), "lowercase"):
+		return "the repository name must be lower case: " + strings.ToLower(name)
+	case strings.Contains(s, "://"):
+		return "only docker:// may precede an image name; leave out http:// and https://"
+	case strings.Contains(s, "@"):
+		return "not an image name with a digest; the form is NAME@sha256:64 hexadecimal digits"
+	default:
+		return "not an image name; the form is [HOST/]NAME[:TAG][@DIGEST]"
+	}
+}
+
+// digestReason wants an algorithm that this program can compute and the right
+// number of digits.
+func digestReason(d digest.Digest) string {
+	switch err := d.Validate(); {
+	case err == nil:
+		return ""
+	case errors.Is(err, digest.ErrDigestUnsupported):
+		return "the digest algorithm is not supported; use sha256 or sha512"
+	case errors.Is(err, digest.ErrDigestInvalidLength):
+		return "the digest has the wrong length"
+	default:
+		return "malformed digest; the form is sha256:64 hexadecimal digits"
+	}
+}
+
+// layoutTag is the grammar of org.opencontainers.image.ref.name (image-spec,
+// annotations), also of full names with slashes and a port.
+var layoutTag = regexp.MustCompile(`^[A-Za-z0-9]+([-._:@+/]+[A-Za-z0-9]+)*$`)
+
+// parseLayout parses PATH[:TAG] or PATH@DIGEST. The path ends at the first
+// colon: a tag may be a full name such as localhost:5000/app:1.
+func parseLayout(t Transport, s string) (Reference, string) {
+	ref := Reference{Transport: t}
+	if i := strings.LastIndex(s, "@"); i >= 0 && looksLikeDigest(s[i+1:]) {
+		ref.Digest = digest.Digest(s[i+1:])
+		if reason := digestReason(ref.Digest); reason != "" {
+			return Reference{}, reason
+		}
+		s = s[:i]
+	}
+	path, tag, tagged := strings.Cut(s, ":")
+	ref.Path, ref.Tag = path, tag
+	switch {
+	case path == "":
+		return Reference{}, "the path is missing; the form is " + t.String() + ":PATH[:TAG]"
+	case tagged && !layoutTag.MatchString(tag):
+		return Reference{}, "malformed tag of an image layout"
+	}
+	return ref, ""
+}
+
+// looksLikeDigest reports whether s is meant as a digest, be it well formed or
+// not.
+func looksLikeDigest(s string) bool {
+	return digest.DigestRegexpAnchored.MatchString(s) ||
+		strings.HasPrefix(s, "sha256:") || strings.HasPrefix(s, "sha512:")
+}
+
+// parseDockerArchive parses FILE[:NAME[:TAG]].
+func parseDockerArchive(s string) (Reference, string) {
+	path, name, named := strings.Cut(s, ":")
+	ref := Reference{}
+	if named {
+		var reason string
+		if ref, reason = parseName(name); reason != "" {
+			return Reference{}, reason
+		}
+		if ref.Digest != "" {
+			return Reference{}, "an image of a docker archive cannot be chosen by digest"
+		}
+	}
+	if path == "" {
+		return Reference{}, "the path is missing; the form is docker-archive:FILE[:NAME[:TAG]]"
+	}
+	ref.Transport, ref.Path = DockerArchive, path
+	return ref, ""
+}
+
+// Name returns the repository in full, for example docker.io/library/alpine,
+// or the path of the other transports.
+func (r Reference) Name() string {
+	if r.Transport == Registry {
+		return r.Host + "/" + r.Repository
+	}
+	return r.Path
+}
+
+// String returns the full form, which ParseReference reads back.
+func (r Reference) String() string {
+	s := r.Name()
+	switch r.Transport {
+	case Registry:
+	case DockerArchive:
+		s = r.Transport.String() + ":" + s
+		if r.Repository != "" {
+			s += ":" + r.Host + "/" + r.Repository
+		}
+	default:
+		s = r.Transport.String() + ":" + s
+	}
+	if r.Tag != "" {
+		s += ":" + r.Tag
+	}
+	if r.Digest != "" {
+		s += "@" + r.Digest.String()
+	}
+	return s
+}
+
+// Identifier returns what names the manifest at its source: the digest where
+// there is one, else the tag.
+func (r Reference) Identifier() string {
+	if r.Digest != "" {
+		return r.Digest.String()
+	}
+	return r.Tag
+}

@@ -1,0 +1,488 @@
+package pull
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	defaultUserAgent = "byhand"
+
+	// maxResponseHeader bounds the headers of an answer, in bytes. Go's
+	// default is 10 MiB; registries send less than 4 KiB.
+	maxResponseHeader = 256 << 10
+
+	// maxIdle is how many connections to a host are kept for reuse: enough for
+	// all layers that are fetched at once.
+	maxIdle = 16
+
+	// mirrorRest is how long a mirror that could not be reached is left alone.
+	mirrorRest = time.Minute
+
+	// drainLimit is how much of an unwanted body is read so that the
+	// connection can be used again, in bytes.
+	drainLimit = 16 << 10
+
+	// drainWait is how long that, or the body of an error, may take.
+	drainWait = 2 * time.Second
+)
+
+// endpoint is one host that speaks the registry API: a mirror or the origin. It
+// lives as long as the client, and keeps connections and tokens.
+type endpoint struct {
+	cfg       hostConfig
+	registry  string // as references name it
+	policy    RetryPolicy
+	redirects int
+	userAgent string
+	plainOK   bool // the user allowed plain HTTP to any host
+	observe   func(Event)
+
+	own     *http.Transport // for cfg.host: with client certificates
+	foreign *http.Transport // for hosts that it redirects to: without
+	auth    *authorizer
+
+	mu        sync.Mutex
+	lanes     []*lane // unused ones
+	scheme    string  // "" until one has worked
+	restUntil time.Time
+	warned    bool
+}
+
+func newEndpoint(c *Client, registry string, cfg hostConfig, warn func(error)) *endpoint {
+	e := &endpoint{
+		cfg:       cfg,
+		registry:  registry,
+		policy:    c.Retry.withDefaults(),
+		redirects: c.Limits.withDefaults().Redirects,
+		userAgent: c.UserAgent,
+		plainOK:   c.PlainHTTP || c.SkipTLSVerify,
+		observe:   c.observe,
+	}
+	if e.userAgent == "" {
+		e.userAgent = defaultUserAgent
+	}
+	dial := e.policy.Dial
+	if cfg.dialTimeout > 0 {
+		dial = cfg.dialTimeout
+	}
+	conf := cfg.tls.load(warn)
+	e.own = newTransport(conf, dial)
+	bare := conf.Clone()
+	bare.Certificates = nil
+	e.foreign = newTransport(bare, dial)
+	e.auth = newAuthorizer(e, c)
+	return e
+}
+
+func newTransport(conf *tls.Config, dial time.Duration) *http.Transport {
+	return &http.Transport{
+		Proxy:               proxy,
+		DialContext:         (&net.Dialer{Timeout: dial, KeepAlive: 30 * time.Second}).DialContext,
+		TLSHandshakeTimeout: dial,
+		TLSClientConfig:     conf,
+		ForceAttemptHTTP2:   true,
+		// The bytes are hashed as the registry stores them. A transport that
+		// unpacks what it calls a content encoding would change them.
+		DisableCompression:     true,
+		MaxIdleConnsPerHost:    maxIdle,
+		IdleConnTimeout:        90 * time.Second,
+		MaxResponseHeaderBytes: maxResponseHeader,
+		ReadBufferSize:         64 << 10,
+		// A connection that died silently would otherwise hang every stream
+		// on it until each of them stalls.
+		HTTP2: &http.HTTP2Config{
+			SendPingTimeout: 15 * time.Second, PingTimeout: 10 * time.Second,
+			MaxReadFrameSize: 256 << 10, // fewer, larger reads than 16 KiB frames
+		},
+	}
+}
+
+// proxy returns the environment's proxy (HTTP_PROXY, HTTPS_PROXY, NO_PROXY).
+func proxy(req *http.Request) (*url.URL, error) {
+	u, err := http.ProxyFromEnvironment(req)
+	if err != nil {
+		// The original quotes the address, with the login in it.
+		return nil, &FormatError{Object: "proxy of the environment", Reason: "malformed address; check HTTPS_PROXY and HTTP_PROXY"}
+	}
+	return u, nil
+}
+
+func (e *endpoint) closeIdle() {
+	e.own.CloseIdleConnections()
+	e.foreign.CloseIdleConnections()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, l := range e.lanes {
+		l.own.CloseIdleConnections()
+		l.foreign.CloseIdleConnections()
+	}
+}
+
+// rest leaves the endpoint alone for a while, since it cannot be reached.
+func (e *endpoint) rest() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.restUntil = time.Now().Add(mirrorRest)
+}
+
+func (e *endpoint) resting() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return time.Now().Before(e.restUntil)
+}
+
+// firstWarning reports true once.
+func (e *endpoint) firstWarning() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	first := !e.warned
+	e.warned = true
+	return first
+}
+
+// request is a GET of something below the API's root.
+type request struct {
+	repo   string     // repository, without host
+	path   string     // below the repository: "manifests/latest"
+	query  url.Values // besides ns; may be nil
+	accept []string
+
+	// offset and end, when offset is not 0, ask for the bytes from offset up to
+	// end, which is not among them.
+	offset, end int64
+
+	// within, if not 0, is how long the answer may take in all.
+	within time.Duration
+
+	// lane, if not nil, has the connection to use.
+	lane *lane
+
+	// fixed says that the content is known by digest, so that it does not
+	// matter who delivers it.
+	fixed bool
+
+	// absolute, if not nil, is asked instead of the API: a layer's own URL.
+	absolute *url.URL
+}
+
+// url returns the address of r at e.
+func (e *endpoint) url(r request, scheme string) *url.URL {
+	if r.absolute != nil {
+		return r.absolute
+	}
+	u := &url.URL{Scheme: scheme, Host: e.cfg.host, Path: e.cfg.path + "/" + r.repo + "/" + r.path}
+	q := url.Values{}
+	for k, v := range r.query {
+		q[k] = v
+	}
+	if e.cfg.ns {
+		q.Set("ns", e.registry)
+	}
+	u.RawQuery = q.Encode()
+	return u
+}
+
+// send makes one attempt at r: it finds the scheme, answers a challenge, follows
+// redirects. The result may have any status. Its body ends in errStalled if
+// it makes no progress, and must be closed.
+func (e *endpoint) send(ctx context.Context, r request) (*http.Response, error) {
+	actx, cancel := context.WithCancelCause(ctx)
+	w := newWatchdog(e.policy.Stall, cancel)
+	if r.within > 0 {
+		w.total = time.AfterFunc(r.within, func() { cancel(&lateError{limit: r.within}) })
+	}
+	resp, err := e.negotiate(actx, w, r)
+	if err != nil {
+		w.stop()
+		err = attemptError(actx, err)
+		cancel(nil)
+		return nil, err
+	}
+	resp.Body = &guardedBody{
+		body: resp.Body, watchdog: w, cancel: cancel,
+		explain: func(err error) error { return attemptError(actx, err) },
+	}
+	return resp, nil
+}
+
+// attemptError replaces the cancellation that ended an attempt by its cause.
+func attemptError(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
+// negotiate sends r over the first scheme that the host speaks.
+func (e *endpoint) negotiate(ctx context.Context, w *watchdog, r request) (*http.Response, error) {
+	schemes := e.cfg.schemes
+	if s := e.spoken(); s != "" {
+		schemes = []string{s}
+	}
+	if r.absolute != nil {
+		schemes = []string{r.absolute.Scheme}
+	}
+	var first error
+	for i, s := range schemes {
+		resp, err := e.challenge(ctx, w, r, s)
+		last := i == len(schemes)-1
+		switch {
+		case err == nil && (!last || first != nil) && refusedPlain(resp, s):
+			closeBody(resp)
+			continue
+		case err == nil:
+			return resp, nil
+		case ctx.Err() != nil:
+			return nil, err
+		case first == nil || wrongProtocol(first):
+			first = err
+		}
+		// Another request may have found the other scheme meanwhile.
+		if e.spoken() == s || !otherSchemeMayWork(err, e.cfg.host) {
+			break
+		}
+	}
+	return nil, first
+}
+
+// spoken returns the scheme that has got an answer, "" if none has yet.
+func (e *endpoint) spoken() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.scheme
+}
+
+// speaks notes that the host answered over scheme.
+func (e *endpoint) speaks(scheme string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.scheme = scheme
+}
+
+// refusedPlain recognises the answer of a TLS server to plain HTTP. The words
+// are those of Go's, nginx's and Apache's servers.
+func refusedPlain(resp *http.Response, scheme string) bool {
+	if scheme != "http" || resp.StatusCode != http.StatusBadRequest {
+		return false
+	}
+	head := readBriefly(resp, 1<<10)
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(head), resp.Body), resp.Body}
+	return strings.Contains(strings.ToLower(string(head)), "https")
+}
+
+// wrongProtocol reports whether the other side does not speak TLS.
+func wrongProtocol(err error) bool {
+	var rec tls.RecordHeaderError
+	return errors.As(err, &rec) ||
+		err != nil && strings.Contains(err.Error(), "HTTP response to HTTPS client")
+}
+
+// otherSchemeMayWork reports whether err leaves hope for another scheme.
+func otherSchemeMayWork(err error, host string) bool {
+	if isCertificateError(err) {
+		return false
+	}
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		_, _, splitErr := net.SplitHostPort(host)
+		return splitErr != nil // without a port the schemes use different ones
+	}
+	return true
+}
+
+// isCertificateError reports whether TLS is spoken and one side refuses the
+// other's certificate or version.
+func isCertificateError(err error) bool {
+	var verify *tls.CertificateVerificationError
+	return errors.As(err, &verify) || isAlert(err)
+}
+
+// isAlert reports whether TLS ended with an alert. crypto/tls has no exported
+// type for it, but marks it by the operation.
+func isAlert(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error")
+}
+
+// challenge sends r and answers a challenge, at most twice: a token that was
+// kept can have expired, and a new one may still need another scope.
+func (e *endpoint) challenge(ctx context.Context, w *watchdog, r request, scheme string) (*http.Response, error) {
+	header := ""
+	if r.absolute == nil {
+		header = e.auth.current(r.repo)
+	}
+	for round := 0; ; round++ {
+		resp, err := e.follow(ctx, w, r, scheme, header)
+		if err != nil || resp.StatusCode != http.StatusUnauthorized || round == 2 || r.absolute != nil {
+			return resp, err
+		}
+		if !sameOrigin(resp.Request.URL, e.url(r, scheme)) {
+			return resp, nil // not this host's challenge: its secrets are not for that one
+		}
+		next, err := e.auth.answer(ctx, w, r.repo, resp, header)
+		if err != nil {
+			closeBody(resp)
+			return nil, err
+		}
+		if next == "" || next == header {
+			return resp, nil
+		}
+		closeBody(resp)
+		header = next
+	}
+}
+
+// follow sends r and follows redirects. Authorization, configured headers and
+// client certificates go to the endpoint's own address only.
+func (e *endpoint) follow(ctx context.Context, w *watchdog, r request, scheme, auth string) (*http.Response, error) {
+	start := e.url(r, scheme)
+	u, away := start, r.absolute != nil
+	if !away && e.spoken() == "" {
+		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+			TLSHandshakeDone: func(_ tls.ConnectionState, err error) {
+				if err == nil {
+					e.speaks("https") // whatever happens to the request
+				}
+			},
+		})
+	}
+	for n := 0; ; n++ {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+		if err != nil {
+			return nil, fmt.Errorf("make request for %s: malformed address", redactURL(u))
+		}
+		tr := e.transport(r.lane, away)
+		if !away {
+			for k, v := range e.cfg.header {
+				req.Header[k] = v
+			}
+			if auth != "" {
+				req.Header.Set("Authorization", auth)
+			}
+		}
+		r.addHeaders(req.Header)
+		resp, err := e.roundTrip(w, tr, req)
+		if err != nil {
+			return nil, err
+		}
+		if !away && (u.Scheme != "http" || resp.StatusCode != http.StatusBadRequest) {
+			e.speaks(u.Scheme)
+		}
+		next, err := redirectTarget(resp, r.fixed)
+		if err != nil || next == nil {
+			if err != nil {
+				closeBody(resp)
+			}
+			return resp, err
+		}
+		closeBody(resp)
+		if n == e.redirects {
+			return nil, &LimitError{Object: redactURL(start), Limit: "Redirects", Max: int64(e.redirects), Got: int64(n) + 1}
+		}
+		away = away || !sameOrigin(start, next)
+		u = next
+	}
+}
+
+func (r request) addHeaders(h http.Header) {
+	h.Set("Accept", strings.Join(r.accept, ", ")) // in one line: some servers read only the first
+	if r.offset > 0 {
+		h.Set("Range", fmt.Sprintf("bytes=%d-%d", r.offset, r.end-1))
+	}
+}
+
+// roundTrip sends one request. The watchdog bounds the time until its answer.
+func (e *endpoint) roundTrip(w *watchdog, tr *http.Transport, req *http.Request) (*http.Response, error) {
+	req.Header.Set("User-Agent", e.userAgent)
+	where := req.Method + " " + redactURL(req.URL)
+	if part := req.Header.Get("Range"); part != "" {
+		where += " (" + part + ")"
+	}
+	e.observe(Event{Kind: EventRequest, Object: e.cfg.host, Message: where})
+	w.arm()
+	resp, err := tr.RoundTrip(req)
+	w.disarm()
+	if err != nil {
+		return nil, err
+	}
+	e.observe(Event{Kind: EventResponse, Object: e.cfg.host, Message: where + ": " + describeResponse(resp)})
+	return resp, nil
+}
+
+// redirectTarget returns where resp redirects to, or nil.
+func redirectTarget(resp *http.Response, fixed bool) (*url.URL, error) {
+	switch resp.StatusCode {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther,
+		http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+	default:
+		return nil, nil
+	}
+	from := resp.Request.URL
+	bad := func(reason string) error {
+		return &FormatError{Object: redactURL(from), Reason: "the answer redirects " + reason}
+	}
+	loc := resp.Header.Get("Location")
+	if loc == "" {
+		return nil, bad("without saying where to")
+	}
+	u, err := from.Parse(loc)
+	if err != nil || u.Host == "" {
+		return nil, bad("to a malformed address")
+	}
+	if u.Scheme != "http" && u.Scheme != "https" {
+		return nil, bad("to something that is not HTTP")
+	}
+	if from.Scheme == "https" && u.Scheme == "http" && !fixed {
+		return nil, bad("from HTTPS to plain HTTP, where anybody could answer")
+	}
+	u.User = nil // a login that nobody here asked for
+	u.Fragment = ""
+	return u, nil
+}
+
+// sameOrigin compares scheme, host and port.
+func sameOrigin(a, b *url.URL) bool {
+	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) && port(a) == port(b)
+}
+
+func port(u *url.URL) string {
+	if p := u.Port(); p != "" {
+		return p
+	}
+	if u.Scheme == "http" {
+		return "80"
+	}
+	return "443"
+}
+
+// closeBody gives up a body. What little is left is read, so that the
+// connection can be used again, but not for long.
+func closeBody(resp *http.Response) {
+	if resp.ContentLength >= 0 && resp.ContentLength <= drainLimit {
+		_ = readBriefly(resp, drainLimit)
+	}
+	_ = resp.Body.Close()
+}
+
+// readBriefly returns what arrives of a body that is not worth waiting for.
+func readBriefly(resp *http.Response, limit int64) []byte {
+	stop := time.AfterFunc(drainWait, func() { _ = resp.Body.Close() })
+	defer stop.Stop()
+	head, _ := io.ReadAll(io.LimitReader(resp.Body, limit))
+	return head
+}
