@@ -47,6 +47,8 @@
 //
 // A layer that is open takes about 4 MiB, whatever its size: fetching, hashing,
 // decompressing and hashing again run at the same time and pass a fixed number
-// of buffers around. A zstd frame adds the window it asks for. Metadata is read
+// of buffers around. A zstd frame adds the window it asks for. Blobs of a
+// registry that are fetched over several connections add what these are ahead,
+// at most Limits.RangeMemory for all blobs of a client together. Metadata is read
 // as a whole and bounded. All bounds are in [Limits].
 package pull

@@ -17,12 +17,18 @@ type splitRule struct {
 	// must reach together to be kept, once judge has passed.
 	gain  int
 	judge time.Duration
+	// prove is how long the first of them may take to deliver something while
+	// the one connection is still there to go on.
+	prove time.Duration
 }
 
 // defaultSplitRule decides within the first second: at 20 MB/s, a window of
 // 0.5 s costs a blob of 100 MiB a tenth of the time that one connection takes.
 func defaultSplitRule() splitRule {
-	return splitRule{window: 500 * time.Millisecond, share: 75, rest: time.Second, gain: 125, judge: 3 * time.Second}
+	return splitRule{
+		window: 500 * time.Millisecond, share: 75, rest: time.Second,
+		gain: 125, judge: 3 * time.Second, prove: 2 * time.Second,
+	}
 }
 
 // maxForks is how often one blob is split anew after connections had failed.

@@ -161,6 +161,11 @@ func (b *blobReader) readRanges(p []byte) (int, error) {
 		return 0, nil
 	}
 	s := r.queue[0]
+	if b.body != nil && !s.begins(b.meter.rule.prove) {
+		r.refused.Store(true) // in silence, as a firewall does
+		b.join()
+		return 0, nil
+	}
 	n := s.read(p, b.pos)
 	switch {
 	case n == 0 && r.refused.Load():
@@ -199,6 +204,19 @@ func (b *blobReader) join() {
 	}
 	if b.body == nil || b.reach == b.size {
 		b.end = b.size
+	}
+}
+
+// begins waits for the segment's first bytes, or its failure.
+func (s *segment) begins(within time.Duration) bool {
+	late := time.NewTimer(within)
+	defer late.Stop()
+	select {
+	case <-s.more:
+		s.wake() // for read
+		return true
+	case <-late.C:
+		return false
 	}
 }
 

@@ -25,7 +25,7 @@ const testRange = 64 << 10
 // eager makes p split every blob as soon as it can, into small ranges.
 func eager(p provider) *registry {
 	r := p.(*registry)
-	r.split = splitRule{judge: math.MaxInt64}
+	r.split = splitRule{judge: math.MaxInt64, prove: 10 * time.Second}
 	r.limits.RangeFloor, r.limits.RangeSize = 1, testRange
 	r.memory = newRangeMemory(Limits{RangeSize: testRange, RangeMemory: 4 * testRange})
 	return r
@@ -120,6 +120,9 @@ func TestRanges(t *testing.T) {
 			}
 			c := quickClient(t)
 			c.SkipTLSVerify = overTLS
+			if name != "one stalls" {
+				c.Retry.Stall = 10 * time.Second // whatever the machine's load
+			}
 			r := eager(mustRegistry(t, c, reg.Repo("app")))
 			made := countBuffers(r.memory)
 			got, err := readBlob(t.Context(), r, desc, 0)
@@ -321,6 +324,27 @@ func TestRangesShareMemory(t *testing.T) {
 	}
 	if r.memory.free != 4 {
 		t.Errorf("%d buffers are free at the end, want 4", r.memory.free)
+	}
+}
+
+// TestRangesHang has no answer come over further connections. The first one,
+// which is still open, goes on by itself.
+func TestRangesHang(t *testing.T) {
+	t.Parallel()
+	reg := testregistry.New(t, testregistry.Options{})
+	data := noise(1 << 20)
+	desc := reg.AddBlob("app", data)
+	reg.Fault("/blobs/", testregistry.Fault{After: 1, Stall: testregistry.At(0), Chunked: true})
+	c := quickClient(t)
+	c.Retry.Stall = time.Hour
+	r := eager(mustRegistry(t, c, reg.Repo("app")))
+	r.split.prove = 100 * time.Millisecond
+	got, err := readBlob(t.Context(), r, desc, 0)
+	if err != nil || !bytes.Equal(got, data) {
+		t.Errorf("%d bytes, error %v", len(got), err)
+	}
+	if n := len(reg.Requests()); n < 2 || n > 4 {
+		t.Errorf("%d requests, want 2 to 4", n)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -184,9 +185,7 @@ func (e *endpoint) url(r request, scheme string) *url.URL {
 	}
 	u := &url.URL{Scheme: scheme, Host: e.cfg.host, Path: e.cfg.path + "/" + r.repo + "/" + r.path}
 	q := url.Values{}
-	for k, v := range r.query {
-		q[k] = v
-	}
+	maps.Copy(q, r.query)
 	if e.cfg.ns {
 		q.Set("ns", e.registry)
 	}
@@ -368,9 +367,7 @@ func (e *endpoint) follow(ctx context.Context, w *watchdog, r request, scheme, a
 		}
 		tr := e.transport(r.lane, away)
 		if !away {
-			for k, v := range e.cfg.header {
-				req.Header[k] = v
-			}
+			maps.Copy(req.Header, e.cfg.header)
 			if auth != "" {
 				req.Header.Set("Authorization", auth)
 			}

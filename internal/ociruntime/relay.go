@@ -106,7 +106,7 @@ func killChildren() {
 			if err != nil {
 				continue
 			}
-			for _, field := range strings.Fields(string(text)) {
+			for field := range strings.FieldsSeq(string(text)) {
 				if pid, err := strconv.Atoi(field); err == nil {
 					found = true
 					_ = unix.Kill(pid, unix.SIGKILL) // ours until the next line, so not another's

@@ -2,6 +2,7 @@ package tarstream
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -36,13 +37,15 @@ type pax struct {
 	set    bool
 	values map[string]string // by keyword, without xattrs
 	xattrs []Xattr
-	sparse []string // offsets and lengths of format 0.0, in turn
+	at     map[string]int // where in xattrs a name is, once there are many
+	sparse []string       // offsets and lengths of format 0.0, in turn
 }
 
 func (p *pax) reset() {
 	p.set = false
 	clear(p.values)
 	p.xattrs = p.xattrs[:0]
+	p.at = nil
 	p.sparse = p.sparse[:0]
 }
 
@@ -112,13 +115,32 @@ func (p *pax) add(key, value []byte) string {
 }
 
 func (p *pax) addXattr(name, value string) {
-	for i := range p.xattrs {
-		if p.xattrs[i].Name == name {
-			p.xattrs[i].Value = value
-			return
-		}
+	if i := p.findXattr(name); i >= 0 {
+		p.xattrs[i].Value = value
+		return
+	}
+	if p.at != nil {
+		p.at[name] = len(p.xattrs)
 	}
 	p.xattrs = append(p.xattrs, Xattr{name, value})
+}
+
+// findXattr returns where in xattrs the name is, or -1.
+func (p *pax) findXattr(name string) int {
+	const few = 32
+	if len(p.xattrs) < few {
+		return slices.IndexFunc(p.xattrs, func(x Xattr) bool { return x.Name == name })
+	}
+	if p.at == nil {
+		p.at = make(map[string]int)
+		for i, x := range p.xattrs {
+			p.at[x.Name] = i
+		}
+	}
+	if i, ok := p.at[name]; ok {
+		return i
+	}
+	return -1
 }
 
 func wanted(key string) bool {

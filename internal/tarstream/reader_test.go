@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/byhand/byhand/internal/tarstream"
 	"github.com/byhand/byhand/internal/testneed"
@@ -317,7 +318,7 @@ func TestGNUTar(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range int64(40) { // more segments than a header block holds
-		if _, err := sparse.WriteAt([]byte(fmt.Sprint("piece ", i)), i*20000); err != nil {
+		if _, err := sparse.WriteAt(fmt.Append(nil, "piece ", i), i*20000); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -359,4 +360,31 @@ func FuzzReader(f *testing.F) {
 		}
 		compareReaders(t, archive)
 	})
+}
+
+// TestManyXattrs reads a header of many attributes in a time that grows with
+// their number, not with its square: these would take a minute.
+func TestManyXattrs(t *testing.T) {
+	const n = 150_000
+	var records []testtar.Option
+	for i := range n {
+		records = append(records, testtar.Xattr(fmt.Sprint("user.", i), "v"))
+	}
+	records = append(records, testtar.Xattr("user.7", "last"), testtar.Xattr("user.149999", "last"))
+	archive := testtar.Tar(testtar.File("f", "", records...))
+	begun := time.Now()
+	h, err := tarstream.NewReader(bytes.NewReader(archive), tarstream.Options{HeaderSize: 16 << 20}).Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(begun); took > 10*time.Second {
+		t.Errorf("reading took %v", took)
+	}
+	got := make(map[string]string)
+	for _, x := range h.Xattrs {
+		got[x.Name] = x.Value
+	}
+	if len(h.Xattrs) != n || len(got) != n || got["user.7"] != "last" || got["user.149999"] != "last" || got["user.8"] != "v" {
+		t.Errorf("%d attributes, want %d, of equal names the last", len(h.Xattrs), n)
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/byhand/byhand/internal/testregistry"
 )
@@ -65,6 +66,46 @@ func TestFaults(t *testing.T) {
 		if status, _, _ := get(t, url, ""); status != want {
 			t.Errorf("request %d: status %d, want %d", i, status, want)
 		}
+	}
+}
+
+// TestRange gives exactly the part that was asked for, with a fault too.
+func TestRange(t *testing.T) {
+	r := testregistry.New(t, testregistry.Options{})
+	desc := r.AddBlob("app", []byte("0123456789"))
+	for _, f := range []testregistry.Fault{{After: 100}, {Chunked: true}} {
+		r.ClearFaults()
+		r.Fault("/blobs/", f)
+		for part, want := range map[string]string{"2-4": "234", "8-": "89", "0-99": "0123456789"} {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.Server.URL+"/v2/app/blobs/"+desc.Digest.String(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Range", "bytes="+part)
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			data, err := io.ReadAll(resp.Body)
+			_ = resp.Body.Close()
+			if resp.StatusCode != http.StatusPartialContent || string(data) != want || err != nil {
+				t.Errorf("%s: got %d %q, error %v", part, resp.StatusCode, data, err)
+			}
+		}
+	}
+}
+
+// TestRate slows a connection down. How much faster it gets is the machine's
+// affair, so there is only a least time.
+func TestRate(t *testing.T) {
+	r := testregistry.New(t, testregistry.Options{Rate: 1e6})
+	desc := r.AddBlob("app", make([]byte, 300_000))
+	start := time.Now()
+	if _, body, err := get(t, r.Server.URL+"/v2/app/blobs/"+desc.Digest.String(), ""); err != nil || len(body) != 300_000 {
+		t.Errorf("%d bytes, error %v", len(body), err)
+	}
+	if d := time.Since(start); d < 200*time.Millisecond {
+		t.Errorf("it took %v, want 300 ms", d)
 	}
 }
 

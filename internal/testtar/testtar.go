@@ -177,9 +177,7 @@ func (e *Entry) records() string {
 		}
 		need["mtime"] = fmt.Sprintf("%s%d.%09d", sign, sec, nsec)
 	}
-	for key, value := range e.pax {
-		need[key] = value
-	}
+	maps.Copy(need, e.pax)
 	var b strings.Builder
 	for _, key := range slices.Sorted(maps.Keys(need)) {
 		b.WriteString(Record(key, need[key]))
