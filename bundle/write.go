@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,7 +27,9 @@ const (
 )
 
 // Inspect says what dir is, and for StateComplete and StateForeign the
-// [*ExistsError] that a caller who wanted a new bundle there reports.
+// [*ExistsError] that a caller who wanted a new bundle there reports. Only a
+// directory that holds nothing but what making a bundle puts there is
+// interrupted: a caller may empty it.
 func Inspect(dir string) (State, error) {
 	names, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -35,21 +38,54 @@ func Inspect(dir string) (State, error) {
 	if err != nil {
 		return StateForeign, fmt.Errorf("read bundle: %w", err)
 	}
-	state, found := StateFree, ""
+	begun, beside, foreign := false, "", ""
 	for _, n := range names {
-		switch n.Name() {
-		case configFile:
+		switch name := n.Name(); {
+		case name == configFile:
 			return StateComplete, &ExistsError{Path: dir, Bundle: true, Found: configFile}
-		case imageFile:
-			state = StateInterrupted
+		case name == imageFile:
+			begun = true
+		case n.Type().IsRegular() && strings.HasPrefix(name, "."+imageFile+"."):
+			// writeFile was killed before the rename.
+		case bundleName(n):
+			beside = name
 		default:
-			found = n.Name()
+			foreign = name
 		}
 	}
-	if state == StateFree && found != "" {
-		return StateForeign, &ExistsError{Path: dir, Found: found}
+	if foreign == "" && begun && !ownImage(dir) {
+		foreign = imageFile
 	}
-	return state, nil
+	if foreign == "" && !begun {
+		foreign = beside
+	}
+	switch {
+	case foreign != "":
+		return StateForeign, &ExistsError{Path: dir, Found: foreign}
+	case len(names) > 0:
+		return StateInterrupted, nil
+	}
+	return StateFree, nil
+}
+
+// bundleName says whether the entry has a name that a bundle in the making
+// holds beside image.json.
+func bundleName(n fs.DirEntry) bool {
+	switch n.Name() {
+	case "rootfs", "lower", "upper", "work", volumesDir:
+		return n.IsDir()
+	}
+	return n.Type().IsRegular() && strings.HasPrefix(n.Name(), "."+configFile+".") ||
+		n.IsDir() && strings.HasPrefix(n.Name(), stagePrefix)
+}
+
+// stagePrefix begins the name under which a flat rootfs is made.
+const stagePrefix = ".byhand-"
+
+// ownImage says whether image.json in dir is one that WriteImage wrote.
+func ownImage(dir string) bool {
+	img, err := ReadImage(dir)
+	return err == nil && img.Manifest.Validate() == nil && img.Config.Validate() == nil
 }
 
 // WriteOptions says how Write publishes.

@@ -95,13 +95,19 @@ func TestWriteRace(t *testing.T) {
 }
 
 func TestInspect(t *testing.T) {
+	d := digest.FromString("x").String()
+	ours := `{"manifest":"` + d + `","config":"` + d + `"}`
 	for _, tc := range []struct {
 		name  string
 		files map[string]string
 		want  bundle.State
 	}{
 		{"empty", nil, bundle.StateFree},
-		{"interrupted", map[string]string{"image.json": "{}", "rootfs/x": ""}, bundle.StateInterrupted},
+		{"interrupted", map[string]string{"image.json": ours, "rootfs/x": "", "volumes/0/x": "", ".config.json.1": "", ".byhand-00/x": ""}, bundle.StateInterrupted},
+		{"interrupted at its beginning", map[string]string{".image.json.1": "{"}, bundle.StateInterrupted},
+		{"interrupted, then used for something", map[string]string{"image.json": ours, "rootfs/x": "", "holiday.jpg": ""}, bundle.StateForeign},
+		{"an image.json of something else", map[string]string{"image.json": `{"width":3}`}, bundle.StateForeign},
+		{"a rootfs of something else", map[string]string{"rootfs/x": "", ".image.json.1": ""}, bundle.StateForeign},
 		{"complete", map[string]string{"image.json": "{}", "config.json": "{}"}, bundle.StateComplete},
 		{"of another tool", map[string]string{"config.json": "{}"}, bundle.StateComplete},
 		{"foreign", map[string]string{"holiday.jpg": ""}, bundle.StateForeign},

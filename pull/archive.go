@@ -77,6 +77,7 @@ func indexArchive(ctx context.Context, file *archiveFile, name string, limits Li
 	set := &archiveSet{file: file, name: name, entries: map[string]archiveEntry{}}
 	section := io.NewSectionReader(file.data, 0, file.size)
 	tr := tar.NewReader(section)
+	var names int64
 	for n := 0; ; n++ {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -90,6 +91,9 @@ func indexArchive(ctx context.Context, file *archiveFile, name string, limits Li
 		}
 		if n >= limits.ArchiveEntries {
 			return nil, &LimitError{Object: name, Limit: "ArchiveEntries", Max: int64(limits.ArchiveEntries), Got: int64(n) + 1}
+		}
+		if names += int64(len(h.Name) + len(h.Linkname)); names > limits.ArchiveNames {
+			return nil, &LimitError{Object: name, Limit: "ArchiveNames", Max: limits.ArchiveNames, Got: names}
 		}
 		offset, err := section.Seek(0, io.SeekCurrent)
 		if err != nil {

@@ -167,10 +167,12 @@ func spoolTo(ctx context.Context, c *Client, f *os.File, in io.Reader, kind comp
 			return 0, err
 		}
 		n, err := readFull(r, buf)
+		if total += int64(n); total > limits.ArchiveSize {
+			return 0, &LimitError{Object: object, Limit: "ArchiveSize", Max: limits.ArchiveSize, Got: total}
+		}
 		if _, err := f.Write(buf[:n]); err != nil {
 			return 0, fmt.Errorf("make room for %s: %w", object, err)
 		}
-		total += int64(n)
 		if err := checkRatio(object, limits, total, counted.n); err != nil {
 			return 0, err
 		}

@@ -354,6 +354,10 @@ func TestArchiveRefused(t *testing.T) {
 
 	_, err := client(t, &pull.Client{Limits: pull.Limits{ArchiveEntries: 2}}).Resolve(t.Context(), mustRef(t, "docker-archive:"+writeFile(t, good)), amd64())
 	assertKind(t, err, "Limit", "ArchiveEntries")
+	_, err = client(t, &pull.Client{Limits: pull.Limits{ArchiveNames: 20}}).Resolve(t.Context(), mustRef(t, "docker-archive:"+writeFile(t, good)), amd64())
+	assertKind(t, err, "Limit", "ArchiveNames")
+	_, err = client(t, &pull.Client{Stdin: bytes.NewReader(good), Limits: pull.Limits{ArchiveSize: 600}}).Resolve(t.Context(), mustRef(t, "docker-archive:-"), amd64())
+	assertKind(t, err, "Limit", "ArchiveSize")
 	bomb := gzipBytes(t, make([]byte, 4<<20))
 	_, err = client(t, &pull.Client{Limits: pull.Limits{Ratio: 10, RatioFloor: 1 << 20}}).Resolve(t.Context(), mustRef(t, "docker-archive:"+writeFile(t, bomb)), amd64())
 	assertKind(t, err, "Limit", "Ratio")

@@ -154,7 +154,7 @@ func TestTokenExpiry(t *testing.T) {
 	reg := testregistry.New(t, testregistry.Options{Auth: testregistry.Auth{Token: true, Uses: 1}})
 	data := noise(1 << 20)
 	desc := reg.AddBlob("app", data)
-	reg.Fault("/blobs/", testregistry.Fault{Times: 1, Cut: testregistry.At(400_000)})
+	reg.Fault("/blobs/", testregistry.Fault{Times: 1, Cut: new(int64(400_000))})
 	got, err := readBlob(t.Context(), mustRegistry(t, quickClient(t), reg.Repo("app")), desc, 0)
 	if err != nil || len(got) != len(data) {
 		t.Fatalf("%d bytes, error %v", len(got), err)

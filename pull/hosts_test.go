@@ -134,7 +134,7 @@ func TestOnlyMirror(t *testing.T) {
 	data := noise(1 << 20)
 	for name, faults := range map[string][]testregistry.Fault{
 		"hangs up": {{Times: 2, Hangup: true}},
-		"cuts":     {{Times: 1, Cut: testregistry.At(300_000)}, {Times: 1, Cut: testregistry.At(600_000)}},
+		"cuts":     {{Times: 1, Cut: new(int64(300_000))}, {Times: 1, Cut: new(int64(600_000))}},
 		"fails":    {{Times: 2, Status: 503}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -213,7 +213,7 @@ func TestMirrorPrefixLies(t *testing.T) {
 	data := noise(1000)
 	desc := origin.AddBlob("app", data)
 	mirror.SetBlob("app", desc.Digest, append([]byte("x"), data[1:]...))
-	mirror.Fault("/blobs/", testregistry.Fault{Cut: testregistry.At(500)})
+	mirror.Fault("/blobs/", testregistry.Fault{Cut: new(int64(500))})
 	c := quickClient(t)
 	c.HostsDirs = []string{hostsDir(t, origin.Host(), "[host.\""+mirror.Server.URL+"\"]\n")}
 	p := mustRegistry(t, c, origin.Repo("app"))
@@ -247,8 +247,8 @@ func TestMirrorOrder(t *testing.T) {
 	desc := origin.AddBlob("app", data)
 	z.AddBlob("app", data)
 	a.AddBlob("app", data)
-	z.Fault("/blobs/", testregistry.Fault{Cut: testregistry.At(300_000)})
-	a.Fault("/blobs/", testregistry.Fault{Cut: testregistry.At(600_000)})
+	z.Fault("/blobs/", testregistry.Fault{Cut: new(int64(300_000))})
+	a.Fault("/blobs/", testregistry.Fault{Cut: new(int64(600_000))})
 	c := quickClient(t)
 	c.HostsDirs = []string{hostsDir(t, origin.Host(), `
 [host."`+z.Server.URL+`/proxy/hub"]

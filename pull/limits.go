@@ -28,6 +28,13 @@ type Limits struct {
 	// ArchiveEntries is the number of entries in an oci-archive or
 	// docker-archive. Default 1,000,000.
 	ArchiveEntries int
+	// ArchiveNames is the size in bytes of all names in an archive, which are
+	// held in memory. Default 64 MiB.
+	ArchiveNames int64
+	// ArchiveSize is the size in bytes of an archive, uncompressed, that has to
+	// be written to a temporary file first: a compressed one, or standard
+	// input. Default 256 GiB.
+	ArchiveSize int64
 	// Redirects is how many redirects one request follows. Default 10.
 	Redirects int
 	// Tags is the number of tags of one repository. Default 1,000,000.
@@ -59,6 +66,8 @@ const (
 	defaultRatioFloor     = 512 << 20
 	defaultZstdWindow     = 128 << 20
 	defaultArchiveEntries = 1_000_000
+	defaultArchiveNames   = 64 << 20
+	defaultArchiveSize    = 256 << 30
 	defaultRedirects      = 10
 	defaultTags           = 1_000_000
 	defaultTagPages       = 10_000
@@ -79,6 +88,8 @@ func (l Limits) withDefaults() Limits {
 	l.RatioFloor = orDefault(l.RatioFloor, defaultRatioFloor)
 	l.ZstdWindow = orDefault(l.ZstdWindow, defaultZstdWindow)
 	l.ArchiveEntries = orDefault(l.ArchiveEntries, defaultArchiveEntries)
+	l.ArchiveNames = orDefault(l.ArchiveNames, defaultArchiveNames)
+	l.ArchiveSize = orDefault(l.ArchiveSize, defaultArchiveSize)
 	l.Redirects = orDefault(l.Redirects, defaultRedirects)
 	l.Tags = orDefault(l.Tags, defaultTags)
 	l.TagPages = orDefault(l.TagPages, defaultTagPages)

@@ -89,7 +89,7 @@ func TestMetadataTime(t *testing.T) {
 // get, and names it once. The last one's is the error.
 func TestWrongCopyIsNamedOnce(t *testing.T) {
 	manifest := []byte(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json"}`)
-	wrong := testregistry.At(3)
+	wrong := new(int64(3))
 	for name, times := range map[string]int{"once": 1, "always": 0} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -334,7 +334,7 @@ func TestRangesHang(t *testing.T) {
 	reg := testregistry.New(t, testregistry.Options{})
 	data := noise(1 << 20)
 	desc := reg.AddBlob("app", data)
-	reg.Fault("/blobs/", testregistry.Fault{After: 1, Stall: testregistry.At(0), Chunked: true})
+	reg.Fault("/blobs/", testregistry.Fault{After: 1, Stall: new(int64(0)), Chunked: true})
 	c := quickClient(t)
 	c.Retry.Stall = time.Hour
 	r := eager(mustRegistry(t, c, reg.Repo("app")))
@@ -353,7 +353,7 @@ func TestRangesHang(t *testing.T) {
 func TestRangesStop(t *testing.T) {
 	reg := testregistry.New(t, testregistry.Options{TLS: true})
 	desc := reg.AddBlob("app", noise(1<<20))
-	reg.Fault("/blobs/", testregistry.Fault{After: 1, Times: 3, Stall: testregistry.At(150_000)})
+	reg.Fault("/blobs/", testregistry.Fault{After: 1, Times: 3, Stall: new(int64(150_000))})
 	before := runtime.NumGoroutine()
 	for _, cancels := range []bool{false, true} {
 		c := &Client{Retry: quick(), HostsDirs: []string{}, SkipTLSVerify: true}

@@ -1,7 +1,12 @@
 package pull
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -138,6 +143,45 @@ func TestMadeReference(t *testing.T) {
 			t.Errorf("%+v: no error", ref)
 		} else {
 			checkKind(t, err, &ReferenceError{})
+		}
+	}
+}
+
+// TestEchoedSecrets has a server repeat what it was told in confidence.
+func TestEchoedSecrets(t *testing.T) {
+	const secret = "s3cret/+p&ss"
+	basic := basicHeader(Credential{Username: "ann", Password: secret})
+	form := url.Values{"refresh_token": {secret}, "service": {"registry"}}
+	for name, req := range map[string]*http.Request{
+		"password":       {Method: http.MethodGet, Header: http.Header{"Authorization": {basic}}},
+		"token":          {Method: http.MethodGet, Header: http.Header{"Authorization": {"Bearer " + secret}}},
+		"header":         {Method: http.MethodGet, Header: http.Header{"X-Key": {secret}}},
+		"signature":      {Method: http.MethodGet, URL: &url.URL{RawQuery: "sig=" + url.QueryEscape(secret)}},
+		"identity token": {Method: http.MethodPost, GetBody: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(form.Encode())), nil }},
+	} {
+		if req.URL == nil {
+			req.URL = &url.URL{Scheme: "https", Host: "example.org", Path: "/v2/"}
+		}
+		said := "refused: " + basic + " " + strings.TrimPrefix(basic, "Basic ") + " " + secret + " " + url.QueryEscape(secret)
+		if name != "password" {
+			said = "refused: Bearer " + secret + " " + url.QueryEscape(secret)
+		}
+		body, err := json.Marshal(map[string]any{"errors": []any{map[string]string{"code": "DENIED", "message": said}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp := &http.Response{
+			StatusCode: http.StatusForbidden, Request: req, Body: io.NopCloser(bytes.NewReader(body)),
+			Header: http.Header{"Www-Authenticate": {said}},
+		}
+		got := describeResponse(resp) + statusError(resp).Error()
+		for _, s := range []string{secret, url.QueryEscape(secret), strings.TrimPrefix(basic, "Basic ")} {
+			if strings.Contains(got, s) {
+				t.Errorf("%s: %q is in %q", name, s, got)
+			}
+		}
+		if !strings.Contains(got, "DENIED") || strings.Count(got, "refused") != 2 {
+			t.Errorf("%s: the message is lost: %q", name, got)
 		}
 	}
 }

@@ -291,8 +291,8 @@ func TestBlobReject(t *testing.T) {
 func TestBlobCancel(t *testing.T) {
 	t.Parallel()
 	faults := map[string]testregistry.Fault{
-		"while a transfer hangs":    {Stall: testregistry.At(100), Chunked: true},
-		"while an answer hangs":     {Stall: testregistry.At(0), Chunked: true},
+		"while a transfer hangs":    {Stall: new(int64(100)), Chunked: true},
+		"while an answer hangs":     {Stall: new(int64(0)), Chunked: true},
 		"while it waits to retry":   {Status: 503, Header: map[string]string{"Retry-After": "60"}},
 		"while the content streams": {Endless: true},
 	}

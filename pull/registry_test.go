@@ -226,8 +226,8 @@ func TestNextPage(t *testing.T) {
 func TestNoLeak(t *testing.T) {
 	reg := testregistry.New(t, testregistry.Options{TLS: true})
 	desc := reg.AddBlob("app", noise(1<<20))
-	reg.Fault("/blobs/", testregistry.Fault{Times: 1, Cut: testregistry.At(1000)})
-	reg.Fault("/blobs/", testregistry.Fault{Times: 1, Stall: testregistry.At(2000)})
+	reg.Fault("/blobs/", testregistry.Fault{Times: 1, Cut: new(int64(1000))})
+	reg.Fault("/blobs/", testregistry.Fault{Times: 1, Stall: new(int64(2000))})
 	reg.Fault("/blobs/", testregistry.Fault{After: 3, Endless: true})
 	before := runtime.NumGoroutine()
 	c := &Client{Retry: quick(), HostsDirs: []string{}, SkipTLSVerify: true}
@@ -265,7 +265,7 @@ func TestForeignLayer(t *testing.T) {
 	data := noise(1 << 20)
 	desc := open.AddBlob("app", data)
 	locked.AddBlob("app", data)
-	open.Fault("/blobs/", testregistry.Fault{Times: 1, Cut: testregistry.At(500_000)})
+	open.Fault("/blobs/", testregistry.Fault{Times: 1, Cut: new(int64(500_000))})
 	path := "/v2/app/blobs/" + desc.Digest.String()
 	desc.URLs = []string{
 		"file:///etc/passwd", "http://", "\x00", locked.Server.URL + path, "http://jo:pw@" + open.Host() + path + "?sig=secret",

@@ -1,10 +1,13 @@
 package pull
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -55,13 +58,61 @@ func statusError(resp *http.Response) *StatusError {
 	e := &StatusError{Method: resp.Request.Method, URL: redactURL(resp.Request.URL), Code: resp.StatusCode}
 	body := readBriefly(resp, maxErrorBody)
 	closeBody(resp)
-	e.Errors = parseRegistryErrors(body)
+	e.Errors = parseRegistryErrors(body, echoes(resp.Request))
 	return e
+}
+
+// echoes hides the secrets of a request in what is said in answer to it:
+// servers under development repeat them in their errors.
+func echoes(req *http.Request) *strings.Replacer {
+	var secrets []string
+	for name, values := range req.Header {
+		switch name {
+		case "Accept", "Accept-Encoding", "Content-Type", "Range", "User-Agent":
+			continue
+		}
+		for _, v := range values {
+			_, bare, _ := strings.Cut(v, " ") // after "Basic" or "Bearer"
+			secrets = append(secrets, v, bare)
+		}
+	}
+	if _, password, ok := req.BasicAuth(); ok {
+		secrets = append(secrets, password)
+	}
+	for name, values := range req.URL.Query() {
+		if !openParam(name) && name != "account" {
+			secrets = append(secrets, values...)
+		}
+	}
+	if req.GetBody != nil {
+		if body, err := req.GetBody(); err == nil {
+			raw, _ := io.ReadAll(io.LimitReader(body, maxErrorBody)) // our own, in memory
+			form, _ := url.ParseQuery(string(raw))
+			secrets = append(secrets, form["refresh_token"]...)
+		}
+	}
+	return hiding(secrets)
+}
+
+// hiding returns what puts "…" in the place of secrets. One of a few bytes
+// would be found in any text.
+func hiding(secrets []string) *strings.Replacer {
+	const least = 4
+	slices.SortFunc(secrets, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
+	var pairs []string
+	for _, s := range secrets {
+		for _, form := range []string{s, url.QueryEscape(s)} {
+			if len(form) >= least {
+				pairs = append(pairs, form, "…")
+			}
+		}
+	}
+	return strings.NewReplacer(pairs...)
 }
 
 // parseRegistryErrors reads the errors of distribution-spec's "Error Codes".
 // Anything else is no error worth showing: often it is an HTML page.
-func parseRegistryErrors(body []byte) []RegistryError {
+func parseRegistryErrors(body []byte, hide *strings.Replacer) []RegistryError {
 	var doc struct {
 		Errors []struct {
 			Code    string `json:"code"`
@@ -77,10 +128,10 @@ func parseRegistryErrors(body []byte) []RegistryError {
 		if len(list) == 5 {
 			break
 		}
-		list = append(list, RegistryError{Code: printable(e.Code), Message: printable(e.Message)})
+		list = append(list, RegistryError{Code: printable(hide.Replace(e.Code)), Message: printable(hide.Replace(e.Message))})
 	}
 	if len(list) == 0 && doc.Details != "" {
-		list = append(list, RegistryError{Code: "DETAILS", Message: printable(doc.Details)})
+		list = append(list, RegistryError{Code: "DETAILS", Message: printable(hide.Replace(doc.Details))})
 	}
 	return list
 }
@@ -104,13 +155,14 @@ func printable(s string) string {
 // describeResponse tells what an answer's headers say, for the transcript.
 func describeResponse(resp *http.Response) string {
 	var b strings.Builder
+	hide := echoes(resp.Request)
 	fmt.Fprintf(&b, "%d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
 	for _, name := range []string{
 		"Content-Type", "Content-Length", "Content-Range", "Docker-Content-Digest",
 		"Www-Authenticate", "Retry-After", "Link", "Ratelimit-Limit", "Ratelimit-Remaining",
 	} {
 		for _, v := range resp.Header.Values(name) {
-			fmt.Fprintf(&b, "\n%s: %s", name, printable(v))
+			fmt.Fprintf(&b, "\n%s: %s", name, printable(hide.Replace(v)))
 		}
 	}
 	if loc := resp.Header.Get("Location"); loc != "" {

@@ -71,6 +71,7 @@ type applier struct {
 	linkAs map[linkKey]int // index in links
 
 	entries    int64
+	memory     int64 // see remember
 	euid, egid int64
 	umask      uint32
 	noChown    bool // the caller has no privilege to

@@ -8,6 +8,7 @@ type Limits struct {
 	HeaderSize int64 // "header-size": one PAX header, GNU long name or sparse map; default 1 MiB, as in Go's archive/tar
 	PathDepth  int64 // "path-depth": components of a name; default 4,096
 	XattrSize  int64 // "xattr-size": names and values of one entry's extended attributes; default 1 MiB
+	Memory     int64 // "memory": bytes, about, in which directories, whiteouts and pending links are remembered; default 128 MiB, some 300,000 directories
 }
 
 const (
@@ -16,6 +17,7 @@ const (
 	defaultHeaderSize = 1 << 20
 	defaultPathDepth  = 4096
 	defaultXattrSize  = 1 << 20
+	defaultMemory     = 128 << 20
 )
 
 const noLimit = 1<<63 - 1
@@ -36,5 +38,23 @@ func (l Limits) WithDefaults() Limits {
 	set(&l.HeaderSize, defaultHeaderSize)
 	set(&l.PathDepth, defaultPathDepth)
 	set(&l.XattrSize, defaultXattrSize)
+	set(&l.Memory, defaultMemory)
 	return l
+}
+
+// What is remembered takes about this many bytes beside names, measured.
+const (
+	nodeCost     = 400 // a directory
+	whiteoutCost = 100
+	linkCost     = 200 // a pending hard link
+	nameCost     = 50  // a name in Pending
+)
+
+// remember counts memory that lasts until the layer's end.
+func (a *applier) remember(n int64) error {
+	a.memory += n
+	if a.memory > a.limits.Memory {
+		return &LimitError{Limit: "memory", Max: a.limits.Memory, Got: a.memory}
+	}
+	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -74,6 +75,9 @@ func (a *applier) link(e *entry, from *node, base string) error {
 
 // pend leaves the link to be made when the lower layers are known.
 func (a *applier) pend(e *entry, target string) error {
+	if err := a.remember(linkCost + e.dir.size + int64(len(e.base)+len(target))); err != nil {
+		return err
+	}
 	a.supersede(e.dir, e.base)
 	if err := a.clear(e.dir, e.base); err != nil && !errors.Is(err, unix.ENOENT) {
 		return err
@@ -81,8 +85,9 @@ func (a *applier) pend(e *entry, target string) error {
 	if a.linkAs == nil {
 		a.linkAs = make(map[linkKey]int)
 	}
-	a.linkAs[linkKey{e.dir, e.base}] = len(a.links)
-	a.links = append(a.links, pendingLink{dir: e.dir, base: e.base, target: target})
+	base := strings.Clone(e.base) // not the long name that it is part of
+	a.linkAs[linkKey{e.dir, base}] = len(a.links)
+	a.links = append(a.links, pendingLink{dir: e.dir, base: base, target: strings.Clone(target)})
 	return nil
 }
 

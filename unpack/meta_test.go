@@ -228,9 +228,11 @@ func TestSparse(t *testing.T) {
 }
 
 func TestLimits(t *testing.T) {
-	var many entries
+	var many, dangling, whiteouts entries
 	for i := range 20 {
 		many = append(many, tFile(fmt.Sprint("d/", i), "12345"))
+		dangling = append(dangling, tLink(fmt.Sprint(i), "nowhere"))
+		whiteouts = append(whiteouts, tWh(fmt.Sprint(i)), tWh(fmt.Sprint("w", i)))
 	}
 	tests := []struct {
 		limit   string
@@ -242,6 +244,10 @@ func TestLimits(t *testing.T) {
 		{"path-depth", unpack.Limits{PathDepth: 3}, entries{tFile("a/b/c/d", "")}},
 		{"path-depth", unpack.Limits{PathDepth: 3}, entries{tDir("a/b"), tSym("l", "a/b"), tFile("l/c/d", "")}},
 		{"header-size", unpack.Limits{HeaderSize: 100}, entries{tFile(strings.Repeat("n/", 120)+"n", "")}},
+		{"memory", unpack.Limits{Memory: 4000}, entries{tFile("a/b/c/d/e/f/g/h/i/j/k", "")}},
+		{"memory", unpack.Limits{Memory: 4000}, dangling},
+		{"memory", unpack.Limits{Memory: 4000}, whiteouts},
+		{"memory", unpack.Limits{Memory: 4 << 20}, entries{tFile(strings.Repeat(strings.Repeat("n", 250)+"/", 200)+"f", "")}},
 		{"xattr-size", unpack.Limits{XattrSize: 100}, entries{tFile("f", "", tXattr("user.a", strings.Repeat("x", 95)))}},
 	}
 	for _, tt := range tests {
@@ -250,7 +256,7 @@ func TestLimits(t *testing.T) {
 		if !errors.As(err, &limit) || limit.Limit != tt.limit || limit.Got <= limit.Max {
 			t.Errorf("%s: error %v, want that limit", tt.limit, err)
 		}
-		if _, _, err := apply(t, testtar.Tar(tt.entries...), unpack.Options{Limits: unpack.Limits{Entries: -1, Bytes: -1, HeaderSize: -1, PathDepth: -1, XattrSize: -1}}); tt.limit != "header-size" && err != nil {
+		if _, _, err := apply(t, testtar.Tar(tt.entries...), unpack.Options{Limits: unpack.Limits{Entries: -1, Bytes: -1, HeaderSize: -1, PathDepth: -1, XattrSize: -1, Memory: -1}}); tt.limit != "header-size" && err != nil {
 			t.Errorf("%s: error %v without limits", tt.limit, err)
 		}
 	}

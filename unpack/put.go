@@ -213,6 +213,9 @@ func (a *applier) makeDir(n *node, base string, mode uint32) (*node, error) {
 	if err := a.checkDepth(n); err != nil {
 		return nil, err
 	}
+	if err := a.remember(nodeCost + int64(len(base))); err != nil {
+		return nil, err
+	}
 	fd, err := a.tree.fd(n)
 	if err != nil {
 		return nil, err

@@ -144,5 +144,8 @@ func (a *applier) implicit(n *node, base string) (*node, error) {
 		return nil, err
 	}
 	a.res.Counts.Implicit++
+	if err := a.remember(nameCost + kid.size); err != nil {
+		return nil, err
+	}
 	return kid, a.countEntry()
 }

@@ -25,6 +25,7 @@ type node struct {
 	used     bool
 	gone     bool // replaced by something else
 	depth    int64
+	size     int64           // of the path
 	explicit bool            // has an entry
 	opaque   bool            // has an opaque marker
 	hidden   bool            // hides what lower layers have at its name
@@ -83,7 +84,8 @@ type tree struct {
 }
 
 func (t *tree) add(parent *node, name string) *node {
-	n := &node{parent: parent, name: name, fd: -1, depth: parent.depth + 1}
+	name = strings.Clone(name) // it is part of a longer one, which would stay in memory
+	n := &node{parent: parent, name: name, fd: -1, depth: parent.depth + 1, size: parent.size + 1 + int64(len(name))}
 	if _, ok := parent.marks[name]; ok {
 		n.hidden = true
 	}

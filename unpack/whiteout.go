@@ -63,6 +63,10 @@ func (a *applier) putWhiteout(_ context.Context, e *entry) error {
 	if n.marks[e.base] {
 		return nil
 	}
+	if err := a.remember(whiteoutCost + nameCost + n.size + 2*int64(len(e.base))); err != nil {
+		return err
+	}
+	e.base = strings.Clone(e.base) // not the long name that it is part of
 	n.marks[e.base] = false
 	if kid := n.kids[e.base]; kid != nil {
 		kid.hidden = true
