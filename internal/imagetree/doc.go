@@ -1,0 +1,44 @@
+// Package imagetree holds the merged tree of an image in memory, built from
+// the headers in its layers alone, and writes it as one tar. Nothing is
+// unpacked and no privilege is needed: owners, modes, devices and attributes
+// are what the layers say, whoever asks.
+//
+// # The tree
+//
+// A layer means here what it means to package unpack and to the store that
+// settles it on the layers below: the rules are those of [unpack] and of
+// overlay's settling, step by step, with directories in memory in the place of
+// those on disk. Each layer keeps a tree of its own, whiteouts and opaque
+// directories included, and what shows through them is looked up when asked
+// for. So there is a view for any number of layers ([Tree.Upto]), and each
+// layer's part in it can be told ([Tree.Changes]).
+//
+// What no Linux file can have is left out and summed up in [Tree.Skipped]:
+// what unpack leaves out on any machine, and extended attributes of unknown
+// name spaces, or of kinds of files that cannot have them. What only this
+// machine or this user could not keep is in the tree.
+//
+// Every file takes about 200 bytes; link targets and attributes beyond the
+// limit "memory" are refused. Content is not kept: a file knows the
+// layer and the number of the tar entry that has it.
+//
+// # The tar
+//
+// [Tree.Export] writes POSIX's pax format. The order is fixed, and such that
+// each layer's content streams by only once:
+//
+//  1. all directories, the root "./" first, a directory before those in it,
+//     names within a directory in byte order;
+//  2. for each layer from the base up, all else whose entry is in it and which
+//     shows, in the order of the layer's own archive. Of a file with several
+//     names the one that sorts first is written as the file, the others follow
+//     at once as hard links to it, in byte order;
+//  3. once more the directories that hold anything but directories, in the
+//     order of the first time: tar programs that set a directory's times when
+//     they leave it, as GNU tar does, set them again.
+//
+// Times are exact to the nanosecond, numbers beyond the fields of the header
+// are in pax records, extended attributes in SCHILY.xattr records sorted by
+// name. Holes of sparse files are written as zeros. Names of users and groups
+// are left empty. The bytes follow from the layers' diff IDs alone.
+package imagetree

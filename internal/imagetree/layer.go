@@ -1,0 +1,195 @@
+package imagetree
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math"
+	"strings"
+
+	"github.com/byhand/byhand/internal/tarstream"
+	"github.com/byhand/byhand/unpack"
+	"golang.org/x/sys/unix"
+)
+
+// layer is one layer by itself, as unpack.Apply would leave it.
+type layer struct {
+	root    *node
+	pending unpack.Pending
+	skipped []unpack.Skip
+}
+
+// reader reads one layer into memory. Its methods are those of unpack's
+// applier, with nodes in the place of files.
+type reader struct {
+	limits  unpack.Limits
+	index   int32
+	tar     *tarstream.Reader
+	root    *node
+	bytes   int64
+	memory  int64 // of link targets and extended attributes
+	entries int64
+	ordinal int64 // of the current entry
+	skips   map[unpack.SkipKind]*unpack.Skip
+	pending unpack.Pending
+
+	// The directory of the last entry as written. Forgotten whenever
+	// something is removed.
+	lastDir  string
+	lastNode *node
+
+	links  []pendingLink
+	linkAs map[linkKey]int // index in links
+	aufs   bool            // there may be something at aufsLinks
+}
+
+// readLayer reads the layer's uncompressed tar from r to its end.
+func readLayer(ctx context.Context, index int, r io.Reader, limits unpack.Limits) (*layer, error) {
+	l := &reader{
+		limits: limits, index: int32(index), root: newDir(int32(index)),
+		tar:   tarstream.NewReader(r, tarstream.Options{HeaderSize: limits.HeaderSize}),
+		skips: map[unpack.SkipKind]*unpack.Skip{},
+	}
+	l.root.dir.work = &work{}
+	err := l.run(ctx)
+	if err != nil && damaged(err) {
+		// The stream knows better what is wrong, if it finds that the
+		// content is not what was asked for.
+		if verdict := l.tar.Drain(); verdict != nil {
+			err = verdict
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	out := &layer{root: l.root, pending: l.pending}
+	for kind := unpack.SkipKind(0); len(out.skipped) < len(l.skips); kind++ {
+		if s := l.skips[kind]; s != nil {
+			out.skipped = append(out.skipped, *s)
+		}
+	}
+	return out, nil
+}
+
+// damaged says whether err may come of content that is not what it should be.
+func damaged(err error) bool {
+	var format *unpack.FormatError
+	return errors.As(err, &format) || errors.Is(err, unpack.ErrEscape) || errors.Is(err, unpack.ErrHostile)
+}
+
+func (l *reader) run(ctx context.Context) error {
+	for l.ordinal = 0; ; l.ordinal++ {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		h, err := l.tar.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		e := entry{h: h}
+		if err := l.apply(&e); err != nil {
+			return e.wrap(err)
+		}
+	}
+	if err := l.tar.Drain(); err != nil {
+		return err
+	}
+	return l.finish(ctx)
+}
+
+func (l *reader) apply(e *entry) error {
+	if err := l.countEntry(); err != nil {
+		return err
+	}
+	if err := l.locate(e); err != nil || e.put == nil {
+		return err
+	}
+	return e.put(l, e)
+}
+
+func (l *reader) countEntry() error {
+	l.entries++
+	if l.entries > l.limits.Entries {
+		return &unpack.LimitError{Limit: "entries", Max: l.limits.Entries, Got: l.entries}
+	}
+	if l.ordinal > math.MaxUint32 {
+		return &unpack.LimitError{Limit: "entries", Max: math.MaxUint32, Got: l.ordinal}
+	}
+	return nil
+}
+
+func (l *reader) skip(kind unpack.SkipKind, name, what string, err error) {
+	s := l.skips[kind]
+	if s == nil {
+		s = &unpack.Skip{Kind: kind, Name: name, What: what, Err: err}
+		l.skips[kind] = s
+	}
+	s.Count++
+}
+
+// finish does what has to wait for the last entry.
+func (l *reader) finish(ctx context.Context) error {
+	if l.aufs && l.root.dir.kids[aufsLinks] != nil {
+		l.clear(l.root, aufsLinks)
+	}
+	if w := l.root.dir.work; w.opaque {
+		l.pending.OpaqueRoot = true
+		for _, kid := range l.root.dir.kids {
+			if kid.isDir() {
+				kid.dir.work.hidden = true
+			}
+		}
+	}
+	for _, p := range l.links {
+		if !p.gone && !p.dir.dir.gone {
+			l.pending.HardLinks = append(l.pending.HardLinks, unpack.HardLink{Name: join(p.dir, p.base), Target: p.target})
+		}
+	}
+	return l.finishDir(ctx, l.root, "", false)
+}
+
+// finishDir completes n. prefix ends in a slash, or is empty for the root;
+// covered says that lower layers have no say below the parent.
+func (l *reader) finishDir(ctx context.Context, n *node, prefix string, covered bool) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	w := n.dir.work
+	n.dir.work = nil
+	covered = covered || w.hidden
+	n.dir.implicit = !w.explicit
+	if !w.explicit && !covered {
+		name := strings.TrimSuffix(prefix, "/")
+		if name == "" {
+			name = "."
+		}
+		l.pending.ImplicitDirs = append(l.pending.ImplicitDirs, name)
+	}
+	covered = covered || w.opaque && w.parent != nil
+	for _, name := range sortedTrue(w.marks) {
+		if covered {
+			delete(n.dir.kids, name)
+		} else {
+			l.pending.Whiteouts = append(l.pending.Whiteouts, prefix+name)
+		}
+	}
+	covered = covered || w.opaque
+	n.dir.opaque = w.opaque || w.hidden
+	for _, name := range sortedDirs(n.dir.kids) {
+		if err := l.finishDir(ctx, n.dir.kids[name], prefix+name+"/", covered); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkName refuses what no file system takes for a name.
+func checkName(base string) error {
+	if len(base) > unix.NAME_MAX {
+		return unix.ENAMETOOLONG
+	}
+	return nil
+}

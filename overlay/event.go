@@ -1,0 +1,29 @@
+package overlay
+
+import "time"
+
+// EventKind says what an [Event] reports.
+type EventKind int
+
+// The kinds of events.
+const (
+	EventPresent   EventKind = iota // the layer was there already
+	EventWaiting                    // another process is making the layer; it is waited for
+	EventStarted                    // the layer's stream is being opened
+	EventUnpacked                   // the stream ended and was verified; the layer is staged
+	EventCommitted                  // the layer has its final name
+	EventRetry                      // the stream was damaged (Err) and is fetched once more
+	EventWarning                    // something was left out or left behind; Message says what
+)
+
+// Event is one step of work on the store. Fields that do not apply are zero.
+type Event struct {
+	Kind    EventKind
+	Index   int // the layer's place in the image, from 1, base first
+	ChainID ChainID
+	DiffID  DiffID
+	Layer   Layer         // of EventPresent and EventCommitted
+	Elapsed time.Duration // since the layer's work began
+	Message string
+	Err     error
+}

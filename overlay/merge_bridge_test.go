@@ -1,0 +1,47 @@
+package overlay
+
+import (
+	"context"
+	"errors"
+	"os"
+
+	"github.com/byhand/byhand/unpack"
+)
+
+// Settle is settle for the tests of this directory.
+func Settle(ctx context.Context, staging *os.File, parents []string, p unpack.Pending, userXattr bool) error {
+	return settle(ctx, staging, parents, p, userXattr)
+}
+
+// MountNew mounts with fsconfig(2) or not at all.
+func MountNew(o MountOptions) error {
+	o, err := absolute(o)
+	if err == nil {
+		err = check(o)
+	}
+	if err == nil {
+		err = mountNew(o)
+	}
+	return err
+}
+
+// MountClassic mounts with mount(2).
+func MountClassic(o MountOptions) error {
+	o, err := absolute(o)
+	if err == nil {
+		err = check(o)
+	}
+	if err == nil {
+		err = mountClassic(o)
+	}
+	return err
+}
+
+// NoLowerdirPlus tells that MountNew found no lowerdir+.
+func NoLowerdirPlus(err error) bool { return errors.Is(err, errNoLowerdirPlus) }
+
+// Quote is quote.
+func Quote(s string) string { return quote(s) }
+
+// StageName is the name of the directory that dst is made in.
+func StageName(dst string) string { return stageName(dst) }

@@ -1,0 +1,170 @@
+package overlay
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+)
+
+// useFile is bundles/KEY.json: a bundle that has lower dirs of this store.
+type useFile struct {
+	Dir    string    `json:"dir"`
+	Chains []ChainID `json:"chains"`
+	Owner  string    `json:"owner"` // who recorded it; while it lives the bundle may be in the making
+}
+
+func (u useFile) valid() bool {
+	for _, c := range u.Chains {
+		if c.Digest().Validate() != nil {
+			return false
+		}
+	}
+	return filepath.IsAbs(u.Dir)
+}
+
+// Use records that the bundle in dir has these layers as lower dirs, base
+// first. They are kept as long as dir exists and a link in dir/lower leads to
+// one of them. Use comes before those links are made, so that they never
+// dangle; another Use of the same dir replaces it.
+func (s *Store) Use(ctx context.Context, dir string, chains []ChainID) error {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return fmt.Errorf("record bundle %s: %w", dir, err)
+	}
+	if err := s.lease(ctx, layerLeases(chains)...); err != nil {
+		return fmt.Errorf("record bundle %s: %w", dir, err)
+	}
+	for _, c := range chains {
+		if _, err := s.load(c); err != nil {
+			return fmt.Errorf("record bundle %s: %w", dir, err)
+		}
+	}
+	o, err := s.own()
+	if err != nil {
+		return fmt.Errorf("record bundle %s: %w", dir, err)
+	}
+	raw, err := json.Marshal(useFile{Dir: abs, Chains: chains, Owner: o.id})
+	if err != nil {
+		return fmt.Errorf("record bundle %s: %w", dir, err)
+	}
+	return s.writeFile(s.layout.bundle(useKey(abs)), raw, 0o644)
+}
+
+// Release takes back a Use. Without one it does nothing.
+func (s *Store) Release(dir string) error {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return fmt.Errorf("release bundle %s: %w", dir, err)
+	}
+	err = os.Remove(s.layout.bundle(useKey(abs)))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("release bundle %s: %w", dir, err)
+	}
+	return nil
+}
+
+func useKey(abs string) string { return digest.FromString(abs).Encoded() }
+
+// uses returns the bundles that use each layer. drop also removes the records
+// of bundles that are gone. The caller holds the removal lock.
+func (s *Store) uses(drop bool) (map[ChainID][]string, error) {
+	entries, err := os.ReadDir(s.layout.bundles())
+	if err != nil {
+		return nil, fmt.Errorf("read bundles: %w", err)
+	}
+	users := map[ChainID][]string{}
+	for _, e := range entries {
+		key, ok := strings.CutSuffix(e.Name(), suffixJSON)
+		if !ok {
+			continue
+		}
+		path := s.layout.bundle(key)
+		raw, err := readSmall(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read bundles: %w", err)
+		}
+		var u useFile
+		if err := json.Unmarshal(raw, &u); err != nil || !u.valid() {
+			return nil, &CorruptError{
+				Path: path, Reason: "not a record of a bundle",
+				Remedy: "remove it, after any bundle that still uses this store",
+			}
+		}
+		alive, err := s.usesStore(u)
+		if err != nil {
+			return nil, fmt.Errorf("check bundle %s: %w", u.Dir, err)
+		}
+		if alive {
+			for _, c := range u.Chains {
+				users[c] = append(users[c], "bundle "+u.Dir)
+			}
+		} else if drop {
+			_ = os.Remove(path) // the next removal tries again
+		}
+	}
+	return users, nil
+}
+
+// usesStore reports whether the bundle still needs its layers. Only proof
+// that it does not counts: what cannot be looked at is in use.
+func (s *Store) usesStore(u useFile) (bool, error) {
+	if isOwnerID(u.Owner) {
+		alive, err := s.ownerLives(u.Owner)
+		if alive || err != nil {
+			return alive, err
+		}
+	}
+	links, err := os.ReadDir(filepath.Join(u.Dir, bundleLower))
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		return false, nil
+	case err != nil:
+		return true, nil // a bundle of another user, or on a broken disk
+	}
+	for _, l := range links {
+		n, err := strconv.Atoi(l.Name())
+		if err != nil || n < 1 || n > len(u.Chains) {
+			continue
+		}
+		there, err := os.Stat(filepath.Join(u.Dir, bundleLower, l.Name()))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return true, nil // see above
+		}
+		here, err := os.Stat(s.layout.diff(u.Chains[n-1]))
+		if err == nil && os.SameFile(here, there) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// ownerLives reports whether the process that recorded a bundle has the store
+// open.
+func (s *Store) ownerLives(id string) (bool, error) {
+	f, err := os.OpenFile(s.layout.owner(id), os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = f.Close() }()
+	dead, err := flockNow(f, lockShared)
+	return !dead, err
+}
