@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+// streams are the process's own, so that tests can give others.
+type streams struct {
+	in       *os.File
+	out, err *os.File
+}
+
+// run is the whole program: argv in, exit code out.
+func run(ctx context.Context, argv []string, std streams) int {
+	app := newApp(std)
+	if n := len(argv) - 1; n > 0 && argv[n] == completeFlag {
+		complete(app, argv[1:n], std)
+		return exitOK
+	}
+	ordered, err := arrange(app, argv)
+	if err == nil {
+		err = app.RunContext(ctx, ordered)
+	}
+	return report(ctx, std.err, err)
+}
+
+func newApp(std streams) *cli.App {
+	return &cli.App{
+		Name:  "byhand",
+		Usage: "run a container by hand: pull, verify, unpack, bundle",
+		UsageText: "byhand [GLOBAL OPTIONS] COMMAND [OPTIONS] ARGS\n\n" +
+			"byhand pull-and-unpack alpine ./alpine && runc run --bundle ./alpine demo",
+		Version:                   version(),
+		Flags:                     globalFlags(),
+		Commands:                  commands(std),
+		Reader:                    std.in,
+		Writer:                    std.out,
+		ErrWriter:                 io.Discard, // errors are printed once, by report
+		DisableSliceFlagSeparator: true,       // a comma in --env A=1,2 is content
+		HideHelpCommand:           true,
+		HideVersion:               true, // -v is --volume
+		OnUsageError:              asUsage,
+		ExitErrHandler:            func(*cli.Context, error) {}, // report decides
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return unknownCommand(c.Args().First(), c.App.Commands)
+			}
+			if c.Bool("version") {
+				_, err := fmt.Fprintln(std.out, "byhand version "+version())
+				return err
+			}
+			return cli.ShowAppHelp(c)
+		},
+	}
+}
+
+func asUsage(_ *cli.Context, err error, _ bool) error { return &usageError{err.Error()} }
+
+// version is the module's, as the build recorded it.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "(devel)"
+	}
+	return info.Main.Version
+}
+
+func commands(std streams) []*cli.Command {
+	list := []*cli.Command{
+		pullCommand(std),
+		unpackCommand(std),
+		bundleCommand(std),
+		pullAndUnpackCommand(std),
+		overlayCommand(std),
+		runCommand(std),
+		inspectCommand(std),
+		tagsCommand(std),
+		exportCommand(std),
+		imagesCommand(std),
+		removeCommand(std),
+		pruneCommand(std),
+		serveCommand(std),
+		completionCommand(std),
+	}
+	for _, c := range list {
+		tidy(c)
+	}
+	return list
+}
+
+// tidy gives a command and those below it what all have in common.
+func tidy(c *cli.Command) {
+	c.HideHelpCommand = true
+	c.OnUsageError = asUsage
+	for _, sub := range c.Subcommands {
+		tidy(sub)
+	}
+}
+
+// call is one command's invocation: what its handler may use.
+type call struct {
+	flags *cli.Context
+	std   streams
+	args  []string // operands before "--"
+	rest  []string // what follows "--"; nil without one
+}
+
+// handler does the work of a command; it never sees the CLI object but
+// for its flags.
+type handler func(context.Context, *call) error
+
+// operands says how many a command takes; max < 0 is any number.
+type operands struct {
+	min, max int
+	rest     bool // "-- ARGS" may follow
+}
+
+// action checks the operands and hands over to h.
+func action(std streams, want operands, h handler) cli.ActionFunc {
+	return func(c *cli.Context) error {
+		args, rest := splitRest(c.Args().Slice())
+		name := strings.TrimPrefix(c.Command.HelpName, "byhand ")
+		switch {
+		case len(args) < want.min:
+			return usagef("%s: missing operand; usage: %s", name, c.Command.UsageText)
+		case want.max >= 0 && len(args) > want.max:
+			return usagef("%s: unexpected operand %q; usage: %s", name, args[want.max], c.Command.UsageText)
+		case rest != nil && !want.rest:
+			return usagef("%s: takes no arguments after --", name)
+		}
+		if slices.Contains(args, "") {
+			return usagef("%s: empty operand; usage: %s", name, c.Command.UsageText)
+		}
+		return h(c.Context, &call{flags: c, std: std, args: args, rest: rest})
+	}
+}
+
+// splitRest cuts args at "--". One with nothing after it is as good as none,
+// so that a script may end a command with -- "$@".
+func splitRest(args []string) (before, rest []string) {
+	for i, a := range args {
+		if a == "--" {
+			if i == len(args)-1 {
+				return args[:i], nil
+			}
+			return args[:i], args[i+1:]
+		}
+	}
+	return args, nil
+}
+
+// println writes one line of a command's result.
+func (c *call) println(a ...any) error {
+	if _, err := fmt.Fprintln(c.std.out, a...); err != nil {
+		return fmt.Errorf("write standard output: %w", err)
+	}
+	return nil
+}
+
+// usageError is a command line that makes no sense: exit code 2.
+type usageError struct{ reason string }
+
+func (e *usageError) Error() string { return e.reason }
+
+func usagef(format string, a ...any) error { return &usageError{fmt.Sprintf(format, a...)} }
+
+// codedError is an error with an exit code of its own.
+type codedError struct {
+	error
+	code int
+}
+
+func (e *codedError) Unwrap() error { return e.error }
+
+// silentError ends the program with code and no message of ours: the
+// container's own failure.
+type silentError struct{ code int }
+
+func (e *silentError) Error() string { return fmt.Sprintf("exit status %d", e.code) }

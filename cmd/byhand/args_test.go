@@ -1,0 +1,137 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/byhand/byhand/internal/testneed"
+)
+
+func TestArrange(t *testing.T) {
+	for _, tc := range []struct{ name, in, want string }{
+		{"as documented", "--store S pull alpine", "--store S pull -- alpine"},
+		{"option after operands", "pull-and-unpack alpine DIR --rootfs flat", "pull-and-unpack --rootfs flat -- alpine DIR"},
+		{"global option after command", "pull --platform linux/arm64 alpine", "--platform linux/arm64 pull -- alpine"},
+		{"value with equals sign", "pull alpine --tls-verify=false", "--tls-verify=false pull -- alpine"},
+		{"boolean takes no value", "inspect --raw alpine", "inspect --raw -- alpine"},
+		{"rest stays", "run --tty alpine -- sh -c --tty", "run --tty -- alpine -- sh -c --tty"},
+		{"option value looks like an option", "run --entrypoint --x alpine", "run --entrypoint --x -- alpine"},
+		{"short alias", "run -e A=1 alpine", "run --env A=1 -- alpine"},
+		{"both forms of one option", "run -e A=1 --env B=2 alpine", "run --env A=1 --env B=2 -- alpine"},
+		{"subcommand", "overlay mount DIR --read-only", "overlay mount --read-only -- DIR"},
+		{"dash is an operand", "export alpine -o -", "export --output - -- alpine"},
+		{"command name as operand", "pull pull", "pull -- pull"},
+		{"help of a command", "pull --help", "pull --help"},
+		{"help by name", "help overlay mount", "overlay mount --help"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			got, err := arrange(newApp(streams{}), append([]string{"byhand"}, strings.Fields(tc.in)...))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(append([]string{"byhand"}, strings.Fields(tc.want)...), got); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestArrangeErrors(t *testing.T) {
+	for _, tc := range []struct{ in, want string }{
+		{"pul alpine", `unknown command "pul"; did you mean "pull"?`},
+		{"frobnicate", `unknown command "frobnicate"; see byhand --help`},
+		{"pull --plattform x alpine", `unknown option --plattform; did you mean --platform?`},
+		{"pull alpine --store", `option --store needs a value`},
+		{"overlay mont DIR", `unknown command "overlay mont"; did you mean "mount"?`},
+		{"pull --rootfs flat alpine", `unknown option --rootfs; see --help`},
+	} {
+		t.Run(tc.in, func(t *testing.T) {
+			_, err := arrange(newApp(streams{}), append([]string{"byhand"}, strings.Fields(tc.in)...))
+			var usage *usageError
+			if !errors.As(err, &usage) {
+				t.Fatalf("got error %v, want a usage error", err)
+			}
+			if usage.reason != tc.want {
+				t.Errorf("got %q, want %q", usage.reason, tc.want)
+			}
+		})
+	}
+}
+
+func TestParseSize(t *testing.T) {
+	for in, want := range map[string]int64{
+		"1": 1, "500": 500, "64M": 64 << 20, "64m": 64 << 20, "10G": 10 << 30, "2K": 2048, "1T": 1 << 40,
+		"": 0, "0": 0, "-1": 0, "G": 0, "9999999999999T": 0, "1.5G": 0, "5+": 0, "5k ": 0,
+	} {
+		got, err := parseSize(in)
+		if (err == nil) != (want > 0) || got != want {
+			t.Errorf("parseSize(%q) = %d, %v; want %d", in, got, err, want)
+		}
+	}
+}
+
+func TestParseLimits(t *testing.T) {
+	l, err := parseLimits([]string{"metadata=8M", "Stall=1m30s", "entries=7"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.pull.Metadata != 8<<20 || l.retry.Stall.Seconds() != 90 || l.unpack.Entries != 7 {
+		t.Errorf("limits not set: %+v", l)
+	}
+	for _, bad := range []string{"metadata", "metadata=", "nosuch=1", "stall=5", "stall=-5s", "entries=0"} {
+		if _, err := parseLimits([]string{bad}); exitCode(err) != exitUsage {
+			t.Errorf("parseLimits(%q): got %v, want a usage error", bad, err)
+		}
+	}
+}
+
+func TestOneLine(t *testing.T) {
+	in := "a\nb\tc\x1b[31md\u0085e\xff\u202ef\u2028g"
+	if got := oneLine(in); strings.ContainsAny(got, "\n\t\x1b\u0085\u202e\u2028") {
+		t.Errorf("oneLine(%q) = %q", in, got)
+	}
+	long := "read " + strings.Repeat("ü", 1<<20) + ": it is too long"
+	if got := oneLine(long); len(got) > 5000 || !strings.HasPrefix(got, "read ") || !strings.HasSuffix(got, ": it is too long") || !utf8.ValidString(got) {
+		t.Errorf("of %d bytes there remain %d: %.20q", len(long), len(got), got)
+	}
+}
+
+// TestTable shows what an image says of itself without its control characters.
+func TestTable(t *testing.T) {
+	out, err := os.CreateTemp(t.TempDir(), "out")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &session{call: &call{std: streams{out: out, err: out}}, show: &quietProgress{w: out}}
+	if err := s.table([]string{"IMAGE", "PLATFORM"}, [][]string{{"a", "linux/amd64\x1b[2J\n"}}); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(out.Name())
+	if err != nil || strings.Count(string(got), "\n") != 2 || strings.Contains(string(got), "\x1b") {
+		t.Errorf("table: %q, %v", got, err)
+	}
+}
+
+func TestSize(t *testing.T) {
+	for in, want := range map[int64]string{0: "0 B", 999: "999 B", 1000: "1.0 kB", 3456789: "3.5 MB", 99_960_000: "100 MB", 999_999: "1.0 MB", 5e12: "5.0 TB"} {
+		if got := size(in); got != want {
+			t.Errorf("size(%d) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestMain(m *testing.M) {
+	// A script's byhand is this binary too, and mounts for the whole script.
+	if filepath.Base(os.Args[0]) != "byhand" {
+		if code, again := testneed.PrivateMounts(); again {
+			os.Exit(code)
+		}
+	}
+	os.Exit(testMain(m))
+}

@@ -1,0 +1,246 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+
+	"github.com/byhand/byhand/bundle"
+	"github.com/byhand/byhand/internal/rootfd"
+	"github.com/byhand/byhand/overlay"
+	"github.com/byhand/byhand/pull"
+)
+
+// bundlePlan is a bundle directory to be made.
+type bundlePlan struct {
+	session *session
+	dir     string
+	rootfs  string // bundle.RootFSOverlay or bundle.RootFSFlat
+	mount   bool
+	options bundle.Options
+	created bool // by us: the directory was not there
+}
+
+func (s *session) planBundle(dir string) (*bundlePlan, error) {
+	options, err := s.bundleOptions()
+	if err != nil {
+		return nil, err
+	}
+	p := &bundlePlan{session: s, dir: dir, rootfs: bundle.RootFSOverlay, options: options}
+	ordinary := !isRealRoot()
+	p.options.Rootless = ordinary || s.flags.Bool("rootless")
+	if p.options.Rootless {
+		p.rootfs = bundle.RootFSFlat
+		p.options.UIDMappings, p.options.GIDMappings = callerMappings()
+	}
+	if p.rootfs, err = s.rootfs(p.rootfs); err != nil {
+		return nil, err
+	}
+	if ordinary && p.rootfs == bundle.RootFSOverlay {
+		// Only a namespace made before the mount can have it: byhand run enters
+		// that, and a second one inside would lack the IDs of the first.
+		p.options.Rootless, p.options.InUserNamespace = false, true
+	}
+	// A mount made in a namespace of our own would be gone when we end.
+	p.mount = p.rootfs == bundle.RootFSOverlay && !ordinary && !s.flags.Bool("no-mount")
+	return p, nil
+}
+
+// rootfs is the kind of root file system that was asked for, else usual.
+func (s *session) rootfs(usual string) (string, error) {
+	switch v := s.flags.String("rootfs"); v {
+	case "":
+		return usual, nil
+	case bundle.RootFSOverlay, bundle.RootFSFlat:
+		return v, nil
+	default:
+		return "", usagef("--rootfs %s: expected overlay or flat", v)
+	}
+}
+
+// free checks that the directory is there to be used, before anything is
+// fetched for it.
+func (p *bundlePlan) free() error {
+	_, err := bundle.Inspect(p.dir)
+	return err
+}
+
+// write makes the bundle. config.json comes last: without it no runtime and
+// no later command takes the directory for whole.
+func (p *bundlePlan) write(ctx context.Context, img *pull.Image, layers []overlay.Layer) (err error) {
+	lock, err := p.claim()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	made := false
+	defer func() {
+		if err != nil && made {
+			err = errors.Join(err, p.undo())
+		}
+	}()
+	if made, err = true, p.fill(ctx, img, layers); err != nil {
+		return err
+	}
+	if !p.mount {
+		return nil
+	}
+	return p.mountRootfs()
+}
+
+// claim takes the directory for this process, and empties one that was
+// begun by a process that ended before it was done.
+func (p *bundlePlan) claim() (*os.File, error) {
+	_, err := os.Lstat(p.dir)
+	p.created = errors.Is(err, fs.ErrNotExist)
+	if err := os.MkdirAll(p.dir, 0o755); err != nil {
+		return nil, fmt.Errorf("make bundle: %w", err)
+	}
+	f, err := os.Open(p.dir)
+	if err != nil {
+		return nil, fmt.Errorf("make bundle: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("make bundle %s: another process is making it: %w", p.dir, err), f.Close())
+	}
+	state, err := bundle.Inspect(p.dir)
+	if err == nil && state == bundle.StateInterrupted {
+		err = p.clear()
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// undo takes back a bundle that could not be finished.
+func (p *bundlePlan) undo() error {
+	err := errors.Join(p.clear(), p.session.store.Release(p.dir))
+	if err == nil && p.created {
+		err = os.Remove(p.dir)
+	}
+	return err
+}
+
+// clear empties the directory of what makes a bundle, image.json last so
+// that a clear that is killed can be done again.
+func (p *bundlePlan) clear() error {
+	if err := overlay.Unmount(filepath.Join(p.dir, "rootfs")); err != nil {
+		return err
+	}
+	f, err := os.Open(p.dir)
+	if err != nil {
+		return fmt.Errorf("clear bundle: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	names, err := f.Readdirnames(-1)
+	if err != nil {
+		return fmt.Errorf("clear bundle: %w", err)
+	}
+	last := []string{}
+	for _, n := range names {
+		if n == "image.json" {
+			last = append(last, n)
+			continue
+		}
+		if err := rootfd.RemoveAllAt(int(f.Fd()), n); err != nil {
+			return fmt.Errorf("clear bundle %s: %w", p.dir, err)
+		}
+	}
+	for _, n := range last {
+		if err := rootfd.RemoveAllAt(int(f.Fd()), n); err != nil {
+			return fmt.Errorf("clear bundle %s: %w", p.dir, err)
+		}
+	}
+	return nil
+}
+
+func (p *bundlePlan) fill(ctx context.Context, img *pull.Image, layers []overlay.Layer) error {
+	s := p.session
+	if err := bundle.WriteImage(p.dir, describe(img, layers, p.rootfs)); err != nil {
+		return err
+	}
+	root, err := p.makeRootfs(ctx, layers)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = root.Close() }()
+	result, err := bundle.Spec(img.Config.Raw, root, p.options)
+	if err != nil {
+		return err
+	}
+	for _, w := range result.Warnings {
+		s.warn(w)
+	}
+	warnings, err := bundle.PopulateVolumes(ctx, p.dir, result.Volumes, root)
+	if err != nil {
+		return err
+	}
+	for _, w := range warnings {
+		s.warn(w)
+	}
+	return bundle.Write(p.dir, result, bundle.WriteOptions{})
+}
+
+// closableFS is a root file system to read users and volumes from.
+type closableFS interface {
+	fs.FS
+	Close() error
+}
+
+func (p *bundlePlan) makeRootfs(ctx context.Context, layers []overlay.Layer) (closableFS, error) {
+	if p.rootfs == bundle.RootFSFlat {
+		return p.flatten(ctx, layers)
+	}
+	if err := p.session.store.Use(ctx, p.dir, chains(layers)); err != nil {
+		return nil, err
+	}
+	if err := overlay.Prepare(p.dir, layers); err != nil {
+		return nil, err
+	}
+	return overlay.OpenView(dirs(layers))
+}
+
+func (p *bundlePlan) flatten(ctx context.Context, layers []overlay.Layer) (closableFS, error) {
+	dst := filepath.Join(p.dir, "rootfs")
+	if err := p.session.flatten(ctx, layers, dst); err != nil {
+		return nil, err
+	}
+	return bundle.OpenRoot(dst)
+}
+
+func (p *bundlePlan) mountRootfs() error {
+	o, err := overlay.BundleMount(p.dir)
+	if err != nil {
+		return err
+	}
+	return overlay.Mount(o)
+}
+
+// describe is what image.json says.
+func describe(img *pull.Image, layers []overlay.Layer, rootfs string) bundle.Image {
+	d := bundle.Image{
+		Reference: img.Reference.String(),
+		Platform:  pull.FormatPlatform(img.Spec.Platform),
+		Manifest:  img.Manifest.Descriptor.Digest,
+		Config:    img.Config.Descriptor.Digest,
+		Layers:    []digest.Digest{},
+		DiffIDs:   diffIDs(img),
+		ChainIDs:  []digest.Digest{},
+		RootFS:    rootfs,
+	}
+	if img.Index != nil {
+		d.Index = img.Index.Descriptor.Digest
+	}
+	for i, l := range img.Layers {
+		d.Layers = append(d.Layers, l.Descriptor.Digest)
+		d.ChainIDs = append(d.ChainIDs, layers[i].ChainID.Digest())
+	}
+	return d
+}

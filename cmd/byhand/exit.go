@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+	"syscall"
+	"unicode"
+
+	"github.com/byhand/byhand/bundle"
+	"github.com/byhand/byhand/overlay"
+	"github.com/byhand/byhand/pull"
+	"github.com/byhand/byhand/unpack"
+)
+
+// The exit codes; docs/cli.md has the same table.
+const (
+	exitOK           = 0
+	exitFailure      = 1
+	exitUsage        = 2
+	exitVerification = 3
+	exitNotFound     = 4
+	exitUnauthorized = 5
+	exitUnreachable  = 6
+	exitStorage      = 7
+	exitInterrupted  = 130
+)
+
+// report prints err as one line and returns the exit code for it.
+func report(ctx context.Context, stderr io.Writer, err error) int {
+	if err == nil {
+		return exitOK
+	}
+	if s, ok := errors.AsType[*silentError](err); ok {
+		return s.code
+	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		_, _ = fmt.Fprintln(stderr, "byhand: interrupted; what was finished is kept, the same command goes on from there")
+		return exitInterrupted
+	}
+	_, _ = fmt.Fprintf(stderr, "byhand: %s\n", oneLine(err.Error()))
+	return exitCode(err)
+}
+
+// oneLine keeps an error on one line and free of control characters: parts
+// of it may come from a registry or a layer. Of one that is longer than
+// anybody reads, such as the name of a hostile entry, it keeps both ends.
+func oneLine(s string) string {
+	const most = 4 << 10
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most/2]+" … "+s[len(s)-most/2:], "")
+	}
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\t' || r == '\r':
+			return ' '
+		case !unicode.IsPrint(r): // also what turns the direction of writing round
+			return '\uFFFD'
+		}
+		return r
+	}, strings.TrimSpace(s))
+}
+
+// exitCode finds the row of the table that err belongs to. Storage comes
+// before verification: a layer entry that met a full disk is no bad layer.
+func exitCode(err error) int {
+	if c, ok := errors.AsType[*codedError](err); ok {
+		return c.code
+	}
+	switch {
+	case isAny[*usageError](err), isAny[*pull.ReferenceError](err), isAny[*bundle.OptionError](err):
+		return exitUsage
+	case isAny[*pull.DigestError](err), isAny[*pull.SizeError](err), isAny[*pull.LimitError](err), isAny[*pull.FormatError](err),
+		isAny[*overlay.DigestError](err), isAny[*overlay.SizeError](err):
+		return exitVerification
+	case isAny[*pull.NotFoundError](err), isAny[*pull.PlatformError](err),
+		isAny[*bundle.PlatformError](err), isAny[*overlay.NotFoundError](err):
+		return exitNotFound
+	case isAny[*pull.AuthError](err):
+		return exitUnauthorized
+	case isAny[*pull.UnreachableError](err), isAny[*pull.StatusError](err):
+		return exitUnreachable
+	case isAny[*overlay.SpaceError](err), isStorage(err):
+		return exitStorage
+	case isAny[*unpack.FormatError](err), isAny[*unpack.LimitError](err), isAny[*unpack.EntryError](err),
+		isAny[*bundle.ConfigError](err), isAny[*bundle.RootError](err):
+		return exitVerification
+	case errors.Is(err, fs.ErrNotExist):
+		return exitNotFound
+	}
+	return exitFailure
+}
+
+func isAny[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
+}
+
+// isStorage tells the errors of a local file system that refuses or fails.
+func isStorage(err error) bool {
+	errno, ok := errors.AsType[syscall.Errno](err)
+	return ok && slices.Contains([]syscall.Errno{
+		syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EIO, syscall.EACCES, syscall.EPERM,
+		syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EFBIG, syscall.ESTALE, syscall.EUCLEAN,
+	}, errno)
+}

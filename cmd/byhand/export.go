@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/urfave/cli/v2"
+)
+
+func exportCommand(std streams) *cli.Command {
+	return &cli.Command{
+		Name:      "export",
+		Usage:     "write an image's merged tree as a tar",
+		UsageText: "byhand export IMAGE -o FILE",
+		Description: "Writes one tar of the merged tree with true owners, modes, times, extended\n" +
+			"attributes and capabilities, without unpacking, as any user; the same bytes for\n" +
+			"one image every time. Prints the tar's digest; -o - writes the tar to standard\n" +
+			"output. Layers are fetched into the store first, and removed again unless a\n" +
+			"listed image has them or --keep-blobs is given.\n\n   byhand export alpine -o rootfs.tar",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write to `FILE`, - for standard output"},
+			keepBlobsFlag(),
+		},
+		Action: action(std, operands{min: 1, max: 1}, withStore(doExport)),
+	}
+}
+
+func doExport(ctx context.Context, s *session) (err error) {
+	out := s.flags.String("output")
+	if out == "" {
+		return usagef("export: name a file with -o FILE, or -o - for standard output")
+	}
+	t := &imageTree{session: s}
+	defer func() { err = errors.Join(err, t.free(ctx)) }()
+	if err := t.load(ctx, s.args[0]); err != nil {
+		return err
+	}
+	s.endProgress()
+	if out == "-" {
+		return t.Export(ctx, s.std.out)
+	}
+	d, err := exportFile(out, func(w io.Writer) error { return t.Export(ctx, w) })
+	if err != nil {
+		return err
+	}
+	return s.println(d)
+}
+
+// exportFile writes beside and renames, so that the file is whole or not
+// there.
+func exportFile(path string, write func(io.Writer) error) (_ digest.Digest, err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return "", &codedError{fmt.Errorf("export: %w", err), exitStorage}
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(f.Name()))
+		}
+	}()
+	sum := digest.Canonical.Digester()
+	err = write(io.MultiWriter(f, sum.Hash()))
+	if err == nil {
+		err = f.Chmod(0o644)
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return "", err
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return "", &codedError{fmt.Errorf("export: %w", err), exitStorage}
+	}
+	return sum.Digest(), nil
+}

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// size prints bytes for people: "3.4 MB", powers of 1000 as docker does.
+func size(n int64) string {
+	if n < 1000 {
+		return fmt.Sprintf("%d B", n)
+	}
+	v, unit := float64(n), ""
+	for _, unit = range []string{"kB", "MB", "GB", "TB"} {
+		if v /= 1000; v < 999.5 {
+			break
+		}
+	}
+	if v < 9.95 {
+		return fmt.Sprintf("%.1f %s", v, unit)
+	}
+	return fmt.Sprintf("%.0f %s", v, unit)
+}
+
+// count prints "1 layer" or "5 layers".
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// short is a digest as people recognise it: 12 digits.
+func short(d digest.Digest) string {
+	hex := d.String()[strings.IndexByte(d.String(), ':')+1:]
+	return hex[:min(12, len(hex))]
+}
+
+// table prints rows under a header, columns aligned. Cells may come from an
+// image, such as its architecture.
+func (s *session) table(header []string, rows [][]string) error {
+	s.endProgress()
+	t := tabwriter.NewWriter(s.std.out, 0, 8, 3, ' ', 0)
+	for _, row := range append([][]string{header}, rows...) {
+		row = slices.Clone(row)
+		for i := range row {
+			row[i] = oneLine(row[i])
+		}
+		if _, err := fmt.Fprintln(t, strings.Join(row, "\t")); err != nil {
+			return fmt.Errorf("write standard output: %w", err)
+		}
+	}
+	if err := t.Flush(); err != nil {
+		return fmt.Errorf("write standard output: %w", err)
+	}
+	return nil
+}
+
+// printJSON writes v indented, as docker inspect does.
+func (s *session) printJSON(v any) error {
+	s.endProgress()
+	enc := json.NewEncoder(s.std.out)
+	enc.SetIndent("", "    ")
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return fmt.Errorf("write standard output: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,343 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"runtime"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/byhand/byhand/overlay"
+	"github.com/byhand/byhand/pull"
+)
+
+// finder finds an image by its name as the user gave it.
+type finder func(ctx context.Context, arg string) (*pull.Image, error)
+
+// resolve asks the image's source what the reference means now.
+func (s *session) resolve(ctx context.Context, arg string) (*pull.Image, error) {
+	ref, err := s.parse(arg)
+	if err != nil {
+		return nil, err
+	}
+	return s.client.Resolve(ctx, ref, s.platform)
+}
+
+// local returns the image as the store has it, or fs.ErrNotExist. Its
+// layers may have to come from elsewhere.
+func (s *session) local(ctx context.Context, ref pull.Reference) (*pull.Image, error) {
+	want := s.platform
+	if want.OS == "" {
+		// One pulled for another machine is not what this name means here.
+		want = pull.Platform{OS: runtime.GOOS, Architecture: runtime.GOARCH}
+	}
+	rec, err := s.store.Find(ctx, ref.String(), want)
+	if err != nil {
+		return nil, err
+	}
+	img, err := s.client.Resolve(ctx, pull.Reference{
+		Transport: pull.OCI, Path: s.store.Dir(), Digest: rec.Manifest.Digest,
+	}, s.platform)
+	if err != nil {
+		return nil, err
+	}
+	img.Reference = ref
+	if rec.IndexDigest != "" {
+		img.Index, err = s.storedIndex(ctx, rec.IndexDigest)
+	}
+	return img, err
+}
+
+// storedIndex reads the index that an image in the store was found through.
+func (s *session) storedIndex(ctx context.Context, d digest.Digest) (*pull.Document, error) {
+	raw, err := s.store.ReadBlob(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	var head struct {
+		MediaType string `json:"mediaType"`
+	}
+	if err := json.Unmarshal(raw, &head); err != nil {
+		return nil, fmt.Errorf("read index %s: %w", d, err)
+	}
+	return &pull.Document{
+		Descriptor: ocispec.Descriptor{MediaType: head.MediaType, Digest: d, Size: int64(len(raw))}, Raw: raw,
+	}, nil
+}
+
+// find returns the image from the store, or else from its source.
+func (s *session) find(ctx context.Context, arg string) (*pull.Image, error) {
+	return s.findIf(ctx, arg, func(*pull.Image) bool { return true })
+}
+
+// findWhole is find for a caller who needs all layers: an image that the
+// store lists but whose layers it lacks comes from its source again.
+func (s *session) findWhole(ctx context.Context, arg string) (*pull.Image, error) {
+	return s.findIf(ctx, arg, s.hasAll)
+}
+
+// findIf returns the image from the store if it is good, or else from its
+// source: there by the digest the store knows, since an image must not
+// change because a layer of it was lost.
+func (s *session) findIf(ctx context.Context, arg string, good func(*pull.Image) bool) (*pull.Image, error) {
+	ref, err := s.parse(arg)
+	if err != nil {
+		return nil, err
+	}
+	if ref.Transport != pull.Registry {
+		return s.client.Resolve(ctx, ref, s.platform)
+	}
+	local, err := s.local(ctx, ref)
+	if errors.Is(err, fs.ErrNotExist) {
+		return s.client.Resolve(ctx, ref, s.platform)
+	}
+	if err != nil || good(local) {
+		return local, err
+	}
+	pinned := ref
+	pinned.Digest = local.Manifest.Descriptor.Digest
+	img, err := s.client.Resolve(ctx, pinned, s.platform)
+	if err != nil {
+		return nil, err
+	}
+	img.Reference, img.Index = ref, local.Index
+	return img, nil
+}
+
+// hasAll says whether every layer is unpacked in the store, or its blob is;
+// with --keep-blobs, whether every blob is.
+func (s *session) hasAll(img *pull.Image) bool {
+	chain := overlay.ChainIDs(diffIDs(img))
+	for i, l := range img.Layers {
+		unpacked := s.store.Has(chain[i]) && !s.flags.Bool("keep-blobs")
+		if !unpacked && !s.store.HasBlob(l.Descriptor) {
+			return false
+		}
+	}
+	return true
+}
+
+func diffIDs(img *pull.Image) []digest.Digest {
+	ids := make([]digest.Digest, len(img.Layers))
+	for i, l := range img.Layers {
+		ids[i] = l.DiffID()
+	}
+	return ids
+}
+
+// keepMetadata writes manifest, config and index into the store.
+func (s *session) keepMetadata(ctx context.Context, img *pull.Image) error {
+	docs := []pull.Document{img.Config, img.Manifest}
+	if img.Index != nil {
+		docs = append(docs, *img.Index)
+	}
+	for _, d := range docs {
+		if err := s.store.PutBlob(ctx, d.Descriptor, bytes.NewReader(d.Raw)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tag makes the store list the image; it comes last, when all is there.
+func (s *session) tag(ctx context.Context, img *pull.Image) error {
+	rec := overlay.Image{Name: img.Reference.String(), Manifest: img.Manifest.Descriptor}
+	rec.Manifest.Platform = &ocispec.Platform{
+		Architecture: img.Spec.Architecture, OS: img.Spec.OS, Variant: img.Spec.Variant,
+		OSVersion: img.Spec.OSVersion, OSFeatures: img.Spec.OSFeatures,
+	}
+	if img.Index != nil {
+		rec.IndexDigest = img.Index.Descriptor.Digest
+	}
+	return s.store.Tag(ctx, rec)
+}
+
+// fetchBlobs brings the compressed layers that the store lacks into it.
+func (s *session) fetchBlobs(ctx context.Context, img *pull.Image) error {
+	has := func(i int) bool { return s.store.HasBlob(img.Layers[i].Descriptor) }
+	if err := s.checkSpace(img, has); err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(s.flags.Int("jobs"))
+	seen := map[digest.Digest]bool{}
+	for _, l := range img.Layers {
+		d := l.Descriptor.Digest
+		if seen[d] {
+			continue
+		}
+		seen[d] = true
+		if s.store.HasBlob(l.Descriptor) {
+			s.show.done(d, statePresent)
+			continue
+		}
+		g.Go(func() error {
+			if err := s.fetchBlob(ctx, l); err != nil {
+				return err
+			}
+			s.show.done(d, "pulled")
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// checkSpace refuses to begin what cannot end well: the layers that the store
+// lacks need at least their compressed size.
+func (s *session) checkSpace(img *pull.Image, has func(int) bool) error {
+	var need int64
+	for i, l := range img.Layers {
+		if !has(i) {
+			need += l.Descriptor.Size
+		}
+	}
+	return s.store.CheckSpace(need)
+}
+
+// fetchBlob brings one blob, going on where an earlier try stopped. Bytes of
+// an earlier try that turn out to be wrong are fetched anew.
+func (s *session) fetchBlob(ctx context.Context, l *pull.Layer) error {
+	resumed, err := s.tryBlob(ctx, l, true)
+	if resumed && isAny[*pull.DigestError](err) {
+		_, err = s.tryBlob(ctx, l, false)
+	}
+	return err
+}
+
+func (s *session) tryBlob(ctx context.Context, l *pull.Layer, resume bool) (resumed bool, err error) {
+	w, err := s.store.NewBlob(ctx, l.Descriptor)
+	if errors.Is(err, fs.ErrExist) {
+		return false, nil // another process brought it
+	}
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, w.Close()) }()
+	o := pull.OpenOptions{Keep: w}
+	if resume {
+		if o.Have, err = earlier(w); err != nil {
+			return false, err
+		}
+	}
+	if err := l.Fetch(ctx, o); err != nil {
+		suspend(w, err)
+		return o.Have != nil, err
+	}
+	return o.Have != nil, w.Commit()
+}
+
+// earlier returns the bytes that an earlier try left, or nil.
+func earlier(w *overlay.BlobWriter) (io.Reader, error) {
+	n, err := w.Resume()
+	if err != nil || n == 0 {
+		return nil, err
+	}
+	return w.Prefix(), nil
+}
+
+// suspend keeps what came before a fetch was interrupted, for the next try.
+// What was wrong is not kept.
+func suspend(w *overlay.BlobWriter, err error) {
+	if !isAny[*pull.DigestError](err) && !isAny[*pull.SizeError](err) && !isAny[*pull.FormatError](err) {
+		w.Suspend()
+	}
+}
+
+// addLayers unpacks the layers that the store lacks, all at once.
+func (s *session) addLayers(ctx context.Context, img *pull.Image) ([]overlay.Layer, error) {
+	sources := make([]overlay.Source, len(img.Layers))
+	for i, l := range img.Layers {
+		sources[i] = &layerSource{Layer: l, session: s}
+	}
+	s.img = img
+	chain := overlay.ChainIDs(diffIDs(img))
+	if err := s.checkSpace(img, func(i int) bool { return s.store.Has(chain[i]) }); err != nil {
+		return nil, err
+	}
+	layers, err := s.store.AddAll(ctx, sources, overlay.AddOptions{Jobs: s.flags.Int("jobs"), Damaged: s.damaged})
+	if err != nil {
+		return nil, fmt.Errorf("unpack %s: %w", img.Reference, err)
+	}
+	return layers, nil
+}
+
+// damaged tells whether a stream failed because the blob that arrived is not
+// the one its descriptor names: it is worth fetching once more. A right blob
+// whose content is wrong stays so.
+func (s *session) damaged(err error) bool {
+	if d, ok := errors.AsType[*pull.DigestError](err); ok {
+		return slices.ContainsFunc(s.img.Layers, func(l *pull.Layer) bool { return l.Descriptor.Digest == d.Want })
+	}
+	return isAny[*pull.SizeError](err)
+}
+
+// layerSource opens a layer of a pull for the store. With --keep-blobs the
+// compressed bytes go into the store on their way.
+type layerSource struct {
+	*pull.Layer
+	session *session
+}
+
+var _ overlay.Source = (*layerSource)(nil)
+
+// Size lets the store begin with the largest layers.
+func (l *layerSource) Size() int64 { return l.Descriptor.Size }
+
+func (l *layerSource) Open(ctx context.Context) (io.ReadCloser, error) {
+	if !l.session.flags.Bool("keep-blobs") || l.session.store.HasBlob(l.Descriptor) {
+		return l.Layer.Open(ctx, pull.OpenOptions{})
+	}
+	w, err := l.session.store.NewBlob(ctx, l.Descriptor)
+	if errors.Is(err, fs.ErrExist) {
+		return l.Layer.Open(ctx, pull.OpenOptions{})
+	}
+	if err != nil {
+		return nil, err
+	}
+	have, err := earlier(w)
+	if err != nil {
+		return nil, errors.Join(err, w.Close())
+	}
+	r, err := l.Layer.Open(ctx, pull.OpenOptions{Have: have, Keep: w})
+	if err != nil {
+		return nil, errors.Join(err, w.Close())
+	}
+	return &keptLayer{ReadCloser: r, blob: w}, nil
+}
+
+// keptLayer commits the blob once the stream has ended well.
+type keptLayer struct {
+	io.ReadCloser
+	blob *overlay.BlobWriter
+	err  error // that ended the stream
+}
+
+func (k *keptLayer) Read(p []byte) (int, error) {
+	n, err := k.ReadCloser.Read(p)
+	if err == nil || k.err != nil {
+		return n, err
+	}
+	if k.err = err; errors.Is(err, io.EOF) {
+		if cerr := k.blob.Commit(); cerr != nil {
+			return n, cerr
+		}
+	}
+	return n, err
+}
+
+// Close keeps the bytes of a stream that was given up or broke off.
+func (k *keptLayer) Close() error {
+	err := k.ReadCloser.Close()
+	if k.err == nil || !errors.Is(k.err, io.EOF) {
+		suspend(k.blob, k.err)
+	}
+	return errors.Join(err, k.blob.Close())
+}

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+)
+
+// Levels of --log-level, graver ones first.
+const (
+	levelError = iota
+	levelWarn
+	levelInfo
+	levelDebug
+)
+
+func levels() []string { return []string{"error", "warn", "info", "debug"} }
+
+func (s *session) checkLevel() error {
+	if !slices.Contains(levels(), s.flags.String("log-level")) {
+		return usagef("--log-level %s: expected one of %s", s.flags.String("log-level"), strings.Join(levels(), ", "))
+	}
+	return nil
+}
+
+func (s *session) log(level int, line string) {
+	at := slices.Index(levels(), s.flags.String("log-level"))
+	if s.flags.Bool("quiet") {
+		at = levelError
+	}
+	if level <= at {
+		s.show.say("byhand: " + oneLine(line))
+	}
+}
+
+// warn says a thing once.
+func (s *session) warn(line string) {
+	if _, again := s.said.LoadOrStore(line, true); !again {
+		s.log(levelWarn, "warning: "+line)
+	}
+}
+
+// maxSecretLine bounds a line with a login.
+const maxSecretLine = 64 << 10
+
+func readLine(r io.Reader) (string, error) {
+	line, err := bufio.NewReader(io.LimitReader(r, maxSecretLine)).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", err
+	}
+	return strings.TrimRight(line, "\r\n"), nil
+}

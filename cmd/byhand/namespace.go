@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/byhand/byhand/internal/userns"
+	"github.com/byhand/byhand/overlay"
+	"github.com/byhand/byhand/unpack"
+)
+
+// inNamespace runs h where it may give files to other users and mount: for
+// an ordinary user that is a user namespace, made for the same command once
+// more. Where that cannot be had, h does what one uid can do.
+func inNamespace(h handler) handler {
+	return func(ctx context.Context, c *call) error {
+		status, err := userns.Inspect()
+		if err != nil {
+			return err
+		}
+		if !status.NeedsEnter() {
+			return h(ctx, c)
+		}
+		// Signals reach the inner command by themselves; it has to end in its
+		// own way, not by our killing it.
+		plan, err := userns.MakePlan()
+		if err != nil {
+			return err
+		}
+		if plan.Shortfall != "" {
+			c.say(fmt.Sprintf("warning: owners other than you cannot be kept: %s; to change that: %s", plan.Shortfall, plan.Remedy))
+		}
+		code, err := userns.Enter(context.WithoutCancel(ctx), userns.Options{Plan: &plan})
+		if u, ok := errors.AsType[*userns.UnavailableError](err); ok {
+			c.say(fmt.Sprintf("warning: %v; going on without", u))
+			return h(ctx, c)
+		}
+		if err == nil && code != 0 {
+			err = &silentError{code}
+		}
+		return err
+	}
+}
+
+// say prints a line on standard error before there is a session.
+func (c *call) say(line string) {
+	if !c.flags.Bool("quiet") {
+		_, _ = fmt.Fprintln(c.std.err, "byhand: "+oneLine(line))
+	}
+}
+
+// isRealRoot says whether this is root of the machine, not of a user
+// namespace.
+func isRealRoot() bool {
+	status, err := userns.Inspect()
+	return err == nil && status.Kind == userns.HostRoot
+}
+
+// storeOptions follow from what this process may do.
+func storeOptions(s *session) overlay.Options {
+	o := overlay.Options{
+		Limits:  s.limits.unpack,
+		Sync:    s.flags.Bool("sync"),
+		Observe: s.observeStore,
+	}
+	status, err := userns.Inspect()
+	if err != nil {
+		return o
+	}
+	o.UserXattr = status.Kind != userns.HostRoot
+	if !status.Owners {
+		o.Owners = unpack.Squash
+	}
+	return o
+}
+
+// callerMappings are the id maps that a runtime started by the same user
+// can make again: those of the namespace this process is in. For root that
+// is every ID as itself, which owns the files as root unpacked them.
+func callerMappings() (uids, gids []specs.LinuxIDMapping) {
+	status, err := userns.Inspect()
+	if err != nil || status.Kind == userns.Unprivileged {
+		return nil, nil // the caller's own ID alone
+	}
+	uids, gids, err = userns.Current()
+	if err != nil {
+		return nil, nil
+	}
+	return uids, gids
+}

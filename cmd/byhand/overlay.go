@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
+
+	"github.com/byhand/byhand/bundle"
+	"github.com/byhand/byhand/overlay"
+)
+
+func overlayCommand(std streams) *cli.Command {
+	return &cli.Command{
+		Name:      "overlay",
+		Usage:     "mount, unmount or show a bundle's overlay",
+		UsageText: "byhand overlay mount|umount|show DIR",
+		Subcommands: []*cli.Command{
+			overlaySub(std, "mount", "mount the bundle's overlay on DIR/rootfs", doOverlayMount,
+				&cli.BoolFlag{Name: "read-only", Usage: "mount the lower dirs alone, without DIR/upper"}),
+			overlaySub(std, "umount", "unmount DIR/rootfs, if it is mounted", doOverlayUmount),
+			overlaySub(std, "show", "print the mount command that does the same", doOverlayShow,
+				&cli.BoolFlag{Name: "read-only", Usage: "show the mount of the lower dirs alone"}),
+		},
+		Action: func(c *cli.Context) error { return usagef("overlay: expected mount, umount or show") },
+	}
+}
+
+func overlaySub(std streams, name, usage string, h handler, flags ...cli.Flag) *cli.Command {
+	return &cli.Command{
+		Name: name, Usage: usage, UsageText: "byhand overlay " + name + " DIR",
+		Flags: flags, Action: action(std, operands{min: 1, max: 1}, h),
+	}
+}
+
+func (c *call) bundleMount() (overlay.MountOptions, error) {
+	if _, err := os.Stat(c.args[0]); err != nil {
+		return overlay.MountOptions{}, fmt.Errorf("read bundle: %w", err)
+	}
+	o, err := overlay.BundleMount(c.args[0])
+	o.ReadOnly = c.flags.Bool("read-only")
+	return o, err
+}
+
+// checkLayers asks the store that a bundle's lower dirs are in whether they
+// can be trusted: after a power loss one may never have reached the disk.
+func checkLayers(ctx context.Context, dir string, o overlay.MountOptions) (err error) {
+	lower, err := filepath.EvalSymlinks(o.Lower[0])
+	if err != nil {
+		return nil //nolint:nilerr // Mount names the layer that is missing
+	}
+	root := filepath.Join(lower, "..", "..", "..")
+	if _, err := os.Stat(filepath.Join(root, "oci-layout")); err != nil {
+		return nil //nolint:nilerr // lower dirs of no store are the person's own
+	}
+	img, err := bundle.ReadImage(dir)
+	if err != nil {
+		return err
+	}
+	store, err := overlay.Open(ctx, root, overlay.Options{})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	_, err = store.Layers(img.DiffIDs)
+	return err
+}
+
+func doOverlayMount(ctx context.Context, c *call) error {
+	o, err := c.bundleMount()
+	if err != nil {
+		return err
+	}
+	if err := checkLayers(ctx, c.args[0], o); err != nil {
+		return err
+	}
+	if err := overlay.Mount(o); err != nil {
+		if errors.Is(err, unix.EPERM) && !isRealRoot() {
+			return fmt.Errorf("%w; only root can mount it for all to see, byhand run %s mounts it for the container", err, c.args[0])
+		}
+		return err
+	}
+	return c.println(o.Target)
+}
+
+func doOverlayUmount(ctx context.Context, c *call) error {
+	o, err := c.bundleMount()
+	if err != nil {
+		return err
+	}
+	if err := overlay.Unmount(o.Target); err != nil {
+		return err
+	}
+	return c.println(o.Target)
+}
+
+func doOverlayShow(ctx context.Context, c *call) error {
+	o, err := c.bundleMount()
+	if err != nil {
+		return err
+	}
+	return c.println(overlay.MountCommand(o))
+}

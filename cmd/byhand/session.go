@@ -1,0 +1,223 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/byhand/byhand/internal/logins"
+	"github.com/byhand/byhand/overlay"
+	"github.com/byhand/byhand/pull"
+)
+
+// session is what the global options make: a client, a store, a display.
+type session struct {
+	*call
+	client   *pull.Client
+	store    *overlay.Store
+	platform pull.Platform
+	show     progress
+	limits   limits
+	logins   logins.Finder
+	said     sync.Map    // warnings given already
+	img      *pull.Image // whose layers the store is adding
+}
+
+// withSession runs h with a session and closes it.
+func withSession(h func(context.Context, *session) error) handler {
+	return func(ctx context.Context, c *call) (err error) {
+		s, err := newSession(c)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, s.close()) }()
+		return h(ctx, s)
+	}
+}
+
+// withStore runs h with a session that has the store open.
+func withStore(h func(context.Context, *session) error) handler {
+	return withSession(func(ctx context.Context, s *session) error {
+		if err := s.openStore(ctx); err != nil {
+			return err
+		}
+		return h(ctx, s)
+	})
+}
+
+func newSession(c *call) (*session, error) {
+	s := &session{call: c}
+	var err error
+	if err = s.checkLevel(); err != nil {
+		return nil, err
+	}
+	if p := c.flags.String("platform"); p != "" {
+		if s.platform, err = pull.ParsePlatform(p); err != nil {
+			return nil, usagef("--platform: %v", err)
+		}
+	}
+	if s.limits, err = parseLimits(c.flags.StringSlice("limit")); err != nil {
+		return nil, err
+	}
+	if c.flags.Int("jobs") < 1 {
+		return nil, usagef("--jobs %d: expected 1 or more", c.flags.Int("jobs"))
+	}
+	if err = s.readLogins(); err != nil {
+		return nil, err
+	}
+	mode := c.flags.String("progress")
+	if c.flags.Bool("quiet") && mode == "auto" {
+		mode = "none"
+	}
+	if s.show, err = newProgress(mode, c.std.err); err != nil {
+		return nil, err
+	}
+	s.client = &pull.Client{
+		PlainHTTP:     c.flags.Bool("plain-http"),
+		SkipTLSVerify: !c.flags.Bool("tls-verify"),
+		Credentials:   s.credentials,
+		Limits:        s.limits.pull,
+		Retry:         s.limits.retry,
+		Observe:       s.observePull,
+		Stdin:         c.std.in,
+		UserAgent:     "byhand/" + version(),
+	}
+	if dir := c.flags.String("cert-dir"); dir != "" {
+		s.client.CertDirs = []string{dir}
+	}
+	if c.flags.IsSet("hosts-dir") {
+		s.client.HostsDirs = c.flags.StringSlice("hosts-dir")
+	}
+	return s, nil
+}
+
+func (s *session) openStore(ctx context.Context) error {
+	dir := s.flags.String("store")
+	if dir == "" {
+		return usagef("no place for the store: HOME is not set; name one with --store DIR")
+	}
+	options := storeOptions(s)
+	store, err := overlay.Open(ctx, dir, options)
+	if err != nil {
+		return &codedError{err, exitStorage}
+	}
+	s.store = store
+	s.client.Local = store
+	return nil
+}
+
+// endProgress leaves the terminal to what follows: the result, or the
+// container.
+func (s *session) endProgress() {
+	s.show.close()
+	s.show = &quietProgress{w: s.std.err}
+}
+
+// println and write are for results: they come after the display.
+func (s *session) println(a ...any) error {
+	s.endProgress()
+	return s.call.println(a...)
+}
+
+func (s *session) write(raw []byte) error {
+	s.endProgress()
+	return s.call.write(raw)
+}
+
+func (s *session) close() error {
+	s.endProgress()
+	err := s.client.Close()
+	if s.store != nil {
+		err = errors.Join(err, s.store.Close())
+	}
+	return err
+}
+
+// observePull turns what a pull tells into what a person sees.
+func (s *session) observePull(e pull.Event) {
+	switch e.Kind {
+	case pull.EventProgress:
+		s.show.fetched(e.Digest, e.Bytes)
+	case pull.EventRetry:
+		s.log(levelInfo, fmt.Sprintf("%s: %v; trying again in %s", e.Object, e.Err, e.Wait.Round(100e6)))
+	case pull.EventWarning:
+		s.warn(e.Message)
+	case pull.EventResolved:
+		s.log(levelDebug, fmt.Sprintf("%s is %s", e.Object, e.Digest))
+	case pull.EventVerified:
+		s.log(levelDebug, fmt.Sprintf("%s: %s matches", e.Object, e.Digest))
+	case pull.EventRequest, pull.EventResponse:
+		s.log(levelDebug, e.Message)
+	}
+}
+
+// observeStore does the same for the store.
+func (s *session) observeStore(e overlay.Event) {
+	var layer digest.Digest
+	if s.img != nil && e.Index >= 1 && e.Index <= len(s.img.Layers) {
+		layer = s.img.Layers[e.Index-1].Descriptor.Digest
+	}
+	switch e.Kind {
+	case overlay.EventPresent:
+		s.show.done(layer, statePresent)
+	case overlay.EventCommitted:
+		s.show.done(layer, "unpacked")
+		for _, skipped := range e.Layer.Skipped {
+			s.warn(fmt.Sprintf("layer %d: %s", e.Index, skipped))
+		}
+	case overlay.EventWaiting:
+		s.log(levelInfo, fmt.Sprintf("layer %d: another process is unpacking it; waiting", e.Index))
+	case overlay.EventRetry:
+		s.log(levelInfo, fmt.Sprintf("layer %d: %v; fetching it once more", e.Index, e.Err))
+	case overlay.EventWarning:
+		s.warn(e.Message)
+	case overlay.EventUnpacked:
+		s.show.checked(layer)
+	case overlay.EventStarted:
+		s.log(levelDebug, fmt.Sprintf("layer %d: started", e.Index))
+	}
+}
+
+// parse reads an image name. A login given on the command line is for its
+// registry, and for no other that a mirror or a redirect leads to.
+func (s *session) parse(arg string) (pull.Reference, error) {
+	ref, err := pull.ParseReference(arg)
+	if err == nil && ref.Transport == pull.Registry {
+		s.logins.Host = ref.Host
+	}
+	return ref, err
+}
+
+// readLogins finds out where logins come from: the command line, or the
+// files and helpers of podman and docker.
+func (s *session) readLogins() error {
+	s.logins.AuthFile = s.flags.String("authfile")
+	creds := s.flags.String("creds")
+	if s.flags.Bool("creds-stdin") {
+		if creds != "" {
+			return usagef("--creds and --creds-stdin: give one of them")
+		}
+		line, err := readLine(s.std.in)
+		if err != nil {
+			return fmt.Errorf("read credentials from standard input: %w", err)
+		}
+		creds = line
+	} else if creds == "" {
+		return nil
+	}
+	user, password, ok := strings.Cut(creds, ":")
+	if !ok || user == "" {
+		return usagef("expected credentials as USER:PASSWORD")
+	}
+	s.logins.Explicit = &logins.Login{Username: user, Password: password}
+	return nil
+}
+
+func (s *session) credentials(ctx context.Context, repository string) (pull.Credential, string, error) {
+	l, source, err := s.logins.Find(ctx, repository)
+	return pull.Credential(l), source, err
+}

@@ -1,0 +1,67 @@
+package e2e_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/byhand/byhand/internal/testneed"
+)
+
+// TestStoreIsALayout: other programs read byhand's store, and byhand serves it.
+func TestStoreIsALayout(t *testing.T) {
+	testneed.Tool(t, "skopeo")
+	l := newLab(t)
+	image := l.serve("lab/demo:v1=oci:"+shared.image) + "/lab/demo:v1"
+	want := strings.TrimSpace(l.must(l.byhand("pull", image)))
+
+	var seen struct {
+		Digest string
+		Layers []string
+	}
+	out := l.must(l.run("skopeo", "inspect", "oci:"+l.path("store")+":"+image))
+	if err := json.Unmarshal([]byte(out), &seen); err != nil || seen.Digest != want || len(seen.Layers) != 5 {
+		t.Errorf("skopeo sees %+v, expected digest %s and 5 layers: %v", seen, want, err)
+	}
+	l.must(l.run("skopeo", "copy", "--insecure-policy", "--quiet", "oci:"+l.path("store")+":"+image, "oci:"+l.path("copy")+":v1"))
+
+	again := newLab(t)
+	second := again.serve("--token-auth", "copy="+l.path("store")) + "/copy:v1"
+	if got := strings.TrimSpace(again.must(again.byhand("pull", second))); got != want {
+		t.Errorf("pulled %s from the served store, expected %s", got, want)
+	}
+}
+
+// TestSources gives the same image in each form that it can have, and expects
+// the same tree.
+func TestSources(t *testing.T) {
+	testneed.Tool(t, "skopeo", "tar")
+	l := newLab(t)
+	archive, saved := l.path("oci.tar"), l.path("saved.tar")
+	entries, err := os.ReadDir(shared.image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"--create", "--file", archive, "--directory", shared.image}
+	for _, e := range entries {
+		args = append(args, e.Name())
+	}
+	l.must(l.run("tar", args...))
+	l.must(l.run("skopeo", "copy", "--insecure-policy", "--quiet", "oci:"+shared.image+":v1", "docker-archive:"+saved+":lab/demo:v1"))
+	served := l.serve("saved:v1=docker-archive:"+saved, "archived=oci-archive:"+archive)
+
+	var sums []string
+	for _, image := range []string{
+		"oci:" + shared.image + ":v1", "oci-archive:" + archive + ":v1", "docker-archive:" + saved,
+		served + "/saved:v1", served + "/archived:v1",
+	} {
+		out := filepath.Join(l.dir, "tree.tar")
+		sums = append(sums, strings.TrimSpace(l.must(l.byhand("export", image, "-o", out))))
+	}
+	if len(slices.Compact(slices.Clone(sums))) != 1 || !strings.HasPrefix(sums[0], "sha256:") {
+		t.Errorf("digests of the trees differ: %q", sums)
+	}
+}
