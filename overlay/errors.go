@@ -51,7 +51,7 @@ func (e *NotFoundError) Error() string {
 		return fmt.Sprintf("find image %s for %s in the store: there is %s; pull it for that platform",
 			e.Name, e.Platform, strings.Join(e.Available, ", "))
 	}
-	return fmt.Sprintf("find image %s in the store: not there; pull it first", e.Name)
+	return fmt.Sprintf("find image %s in the store: not there", e.Name)
 }
 
 // Is makes the error an [fs.ErrNotExist].

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/moby/sys/userns"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 
@@ -106,6 +107,9 @@ func (s *Store) prepare(ctx context.Context) error {
 	if err := os.MkdirAll(s.layout.root, 0o755); err != nil {
 		return fmt.Errorf("open store: %w", err)
 	}
+	if err := s.checkOwner(); err != nil {
+		return err
+	}
 	err := s.checkLayoutFile()
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -137,6 +141,32 @@ func ensureDir(d dirMode) error {
 		return err
 	}
 	return os.Chmod(d.path, d.mode)
+}
+
+// checkOwner keeps root out of a store that somebody else can change: a link
+// in the place of layers would lead its writes anywhere. Others may read
+// whatever store they can reach.
+func (s *Store) checkOwner() error {
+	if os.Geteuid() != 0 || userns.RunningInUserNS() {
+		return nil
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(s.layout.root, &st); err != nil {
+		return fmt.Errorf("open store: %w", &fs.PathError{Op: "stat", Path: s.layout.root, Err: err})
+	}
+	switch {
+	case st.Uid != 0:
+		return &CorruptError{
+			Path: s.layout.root, Reason: fmt.Sprintf("the store belongs to user %d, who could lead root's writes elsewhere", st.Uid),
+			Remedy: "run byhand as that user, or choose another directory",
+		}
+	case st.Mode&0o022 != 0:
+		return &CorruptError{
+			Path: s.layout.root, Reason: fmt.Sprintf("mode %04o lets others write to root's store", st.Mode&0o7777),
+			Remedy: "chmod go-w it, or choose another directory",
+		}
+	}
+	return nil
 }
 
 // checkLayoutFile checks the oci-layout file (image-spec, image-layout.md,

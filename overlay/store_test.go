@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/byhand/byhand/internal/testneed"
 	"github.com/byhand/byhand/overlay"
 	"github.com/byhand/byhand/unpack"
 )
@@ -192,5 +193,27 @@ func TestDiskFull(t *testing.T) {
 	}
 	if !s.Has(l.ChainID) {
 		t.Error("the finished layer is gone")
+	}
+}
+
+// TestForeignOwner: root does not work in a store that somebody else can
+// change under its hands.
+func TestForeignOwner(t *testing.T) {
+	testneed.Root(t)
+	for name, change := range map[string]func(dir string) error{
+		"another user's":     func(dir string) error { return os.Chown(dir, 65534, 65534) },
+		"writable by others": func(dir string) error { return os.Chmod(dir, 0o777) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := change(dir); err != nil {
+				t.Fatal(err)
+			}
+			_, err := overlay.Open(t.Context(), dir, options())
+			_ = as[*overlay.CorruptError](t, err)
+			if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
+				t.Errorf("the directory was written to: %v, %v", entries, err)
+			}
+		})
 	}
 }

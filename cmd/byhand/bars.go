@@ -82,7 +82,7 @@ func (b *bars) newBar(layer digest.Digest, p plannedLayer) *layerBar {
 			decor.Name(short(layer)+" "),
 		),
 		mpb.AppendDecorators(
-			decor.CountersKiloByte("% .1f / % .1f", decor.WCSyncSpace),
+			decor.Any(func(s decor.Statistics) string { return size(s.Current) + " / " + size(s.Total) }, decor.WCSyncSpace),
 			decor.Name("  "),
 			decor.Any(lb.text),
 		),

@@ -86,7 +86,7 @@ func removeCommand(std streams) *cli.Command {
 		Usage:       "forget images and free what only they needed",
 		UsageText:   "byhand rm IMAGE…",
 		Description: "What a bundle or another image uses stays.\n\n   byhand rm alpine:3.20",
-		Action:      action(std, operands{min: 1, max: -1}, inNamespace(withStore(doRemove))),
+		Action:      action(std, operands{min: 1, max: -1}, inNamespaceQuietly(withStore(doRemove))),
 	}
 }
 
@@ -100,6 +100,9 @@ func doRemove(ctx context.Context, s *session) error {
 		names[i] = ref.String()
 	}
 	freed, err := s.store.Remove(ctx, names...)
+	if isAny[*overlay.NotFoundError](err) {
+		return fmt.Errorf("%w; byhand images lists those there are", err)
+	}
 	if err != nil {
 		return err
 	}
@@ -112,7 +115,7 @@ func pruneCommand(std streams) *cli.Command {
 		Usage:       "free what no image and no bundle refers to",
 		UsageText:   "byhand prune",
 		Description: "Removes layers, blobs and leftovers of interrupted commands.\n\n   byhand prune",
-		Action:      action(std, operands{}, inNamespace(withStore(doPrune))),
+		Action:      action(std, operands{}, inNamespaceQuietly(withStore(doPrune))),
 	}
 }
 

@@ -15,7 +15,13 @@ import (
 // inNamespace runs h where it may give files to other users and mount: for
 // an ordinary user that is a user namespace, made for the same command once
 // more. Where that cannot be had, h does what one uid can do.
-func inNamespace(h handler) handler {
+func inNamespace(h handler) handler { return enterNamespace(h, true) }
+
+// inNamespaceQuietly is inNamespace for commands that give no file to
+// anybody: they need not say to whom they could not.
+func inNamespaceQuietly(h handler) handler { return enterNamespace(h, false) }
+
+func enterNamespace(h handler, gives bool) handler {
 	return func(ctx context.Context, c *call) error {
 		status, err := userns.Inspect()
 		if err != nil {
@@ -30,7 +36,7 @@ func inNamespace(h handler) handler {
 		if err != nil {
 			return err
 		}
-		if plan.Shortfall != "" {
+		if gives && plan.Shortfall != "" {
 			c.say(fmt.Sprintf("warning: owners other than you cannot be kept: %s; to change that: %s", plan.Shortfall, plan.Remedy))
 		}
 		code, err := userns.Enter(context.WithoutCancel(ctx), userns.Options{Plan: &plan})

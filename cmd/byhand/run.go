@@ -13,6 +13,7 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
 	"github.com/byhand/byhand/bundle"
@@ -75,14 +76,17 @@ func doRun(ctx context.Context, c *call) error {
 	return runDir(ctx, c)
 }
 
-// isBundle tells a directory from an image name. A name of a directory that
-// could be an image too is one only if it holds a bundle.
+// isBundle tells a directory from an image name. A directory whose name
+// could be an image's is one only if it holds a bundle, and if that is the
+// caller's or root's: in a directory where others write, alpine must not mean
+// what somebody else put there.
 func isBundle(arg string) bool {
 	if strings.HasPrefix(arg, "/") || strings.HasPrefix(arg, "./") || strings.HasPrefix(arg, "../") || arg == "." || arg == ".." {
 		return true
 	}
-	_, err := os.Stat(filepath.Join(arg, "config.json"))
-	return err == nil
+	var st unix.Stat_t
+	err := unix.Stat(filepath.Join(arg, "config.json"), &st)
+	return err == nil && (st.Uid == 0 || int(st.Uid) == os.Geteuid())
 }
 
 // changesConfig names an option that was given and needs a config.json of

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"net"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -44,6 +45,9 @@ func doServe(ctx context.Context, c *call) (err error) {
 	}
 	defer func() { err = errors.Join(err, catalog.Close()) }()
 	ln, err := serve.Listen(ctx, c.flags.String("listen"))
+	if err != nil && !isAny[*net.OpError](err) {
+		return &usageError{err.Error()} // the address itself is wrong
+	}
 	if err != nil {
 		return err
 	}

@@ -186,12 +186,9 @@ func (l *reader) describe(e *entry, n *node, format uint32) error {
 		return err
 	}
 	// Targets and attributes stay in memory; entries themselves have a limit.
-	l.memory += int64(len(n.link))
+	cost := int64(len(n.link))
 	for _, x := range h.Xattrs {
-		l.memory += int64(len(x.Name) + len(x.Value))
+		cost += int64(len(x.Name) + len(x.Value))
 	}
-	if l.memory > l.limits.Memory {
-		return &unpack.LimitError{Limit: "memory", Max: l.limits.Memory, Got: l.memory}
-	}
-	return nil
+	return l.remember(cost)
 }

@@ -27,7 +27,7 @@ type reader struct {
 	tar     *tarstream.Reader
 	root    *node
 	bytes   int64
-	memory  int64 // of link targets and extended attributes
+	memory  int64 // see remember
 	entries int64
 	ordinal int64 // of the current entry
 	skips   map[unpack.SkipKind]*unpack.Skip
@@ -108,6 +108,23 @@ func (l *reader) apply(e *entry) error {
 		return err
 	}
 	return e.put(l, e)
+}
+
+// What is remembered takes about this many bytes beside names, as in unpack.
+const (
+	nodeCost     = 400 // a directory
+	whiteoutCost = 150
+	linkCost     = 200 // a pending hard link
+	nameCost     = 50  // a name in Pending
+)
+
+// remember counts memory that lasts as long as the tree.
+func (l *reader) remember(n int64) error {
+	l.memory += n
+	if l.memory > l.limits.Memory {
+		return &unpack.LimitError{Limit: "memory", Max: l.limits.Memory, Got: l.memory}
+	}
+	return nil
 }
 
 func (l *reader) countEntry() error {

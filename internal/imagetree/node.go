@@ -35,6 +35,7 @@ type dir struct {
 type work struct {
 	parent   *node // nil for the root
 	name     string
+	size     int64 // of its whole name in bytes
 	depth    int64
 	explicit bool            // has an entry
 	opaque   bool            // has an opaque marker

@@ -127,10 +127,13 @@ func (l *reader) makeDir(n *node, base string) (*node, error) {
 	if err := checkName(base); err != nil {
 		return nil, err
 	}
+	if err := l.remember(nodeCost + int64(len(base))); err != nil {
+		return nil, err
+	}
 	w := n.dir.work
 	base = strings.Clone(base)
 	kid := newDir(l.index)
-	kid.dir.work = &work{parent: n, name: base, depth: w.depth + 1}
+	kid.dir.work = &work{parent: n, name: base, size: w.size + int64(len(base)) + 1, depth: w.depth + 1}
 	_, kid.dir.work.hidden = w.marks[base]
 	n.dir.put(base, kid)
 	return kid, nil
@@ -152,6 +155,9 @@ func (l *reader) putWhiteout(e *entry) error {
 	}
 	if w.marks[e.base] {
 		return nil
+	}
+	if err := l.remember(whiteoutCost + w.size + 2*int64(len(e.base))); err != nil {
+		return err
 	}
 	w.marks[e.base] = false
 	kid := e.dir.dir.kids[e.base]
@@ -252,7 +258,10 @@ func (l *reader) pend(e *entry, target string) error {
 		l.linkAs = make(map[linkKey]int)
 	}
 	l.linkAs[linkKey{e.dir, e.base}] = len(l.links)
-	l.links = append(l.links, pendingLink{dir: e.dir, base: e.base, target: target})
+	if err := l.remember(linkCost + e.dir.dir.work.size + int64(len(e.base)+len(target))); err != nil {
+		return err
+	}
+	l.links = append(l.links, pendingLink{dir: e.dir, base: e.base, target: strings.Clone(target)})
 	return nil
 }
 

@@ -96,6 +96,9 @@ func (l *reader) implicit(n *node, base string) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := l.remember(nameCost + kid.dir.work.size); err != nil {
+		return nil, err
+	}
 	return kid, l.countEntry()
 }
 

@@ -285,3 +285,28 @@ func TestDeepLinks(t *testing.T) {
 		t.Errorf("no file left in\n%s", got)
 	}
 }
+
+// TestMemory: one entry can name a great many directories, and a link a
+// long target; both stop at the limit instead of filling memory.
+func TestMemory(t *testing.T) {
+	deep := strings.Repeat(strings.Repeat("a", 250)+"/", 1000)
+	links := make([]testtar.Entry, 0, 100)
+	for i := range 100 {
+		links = append(links, testtar.Link(fmt.Sprintf("link%d", i), deep+"x"))
+	}
+	for name, entries := range map[string][]testtar.Entry{
+		"directories": {testtar.File(deep+"file", "")},
+		"links":       links,
+		"whiteouts":   {testtar.Dir("d"), testtar.Whiteout(deep + "gone")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := imagetree.Build(t.Context(), sources(entries), imagetree.Options{
+				Limits: unpack.Limits{Memory: 8 << 20},
+			})
+			var limit *unpack.LimitError
+			if !errors.As(err, &limit) || limit.Limit != "memory" {
+				t.Errorf("got %v, want the limit memory", err)
+			}
+		})
+	}
+}
