@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/byhand/byhand/internal/demo"
 	"github.com/byhand/byhand/internal/testimages"
 	"github.com/byhand/byhand/internal/testneed"
 	"github.com/byhand/byhand/internal/treecmp"
@@ -59,7 +60,7 @@ func TestDebianTree(t *testing.T) {
 	l := newLab(t)
 	ref := testimages.StartRegistry(t, testimages.RegistryOptions{}).Push(t, layout, testimages.Tag, "debian:test")
 
-	l.must(l.byhand("pull-and-unpack", ref, l.path("overlay")))
+	l.must(l.byhand("pull-and-unpack", ref, l.path("overlay"), "--", "/bin/sh", "-c", "id && cat /srv/app/data && ! ls /usr/bin/nano"))
 	l.must(l.byhand("pull-and-unpack", "--rootfs", "flat", ref, l.path("flat")))
 	command(t, "umoci", "unpack", "--image", layout+":"+testimages.Tag, l.path("umoci"))
 
@@ -68,6 +69,11 @@ func TestDebianTree(t *testing.T) {
 	// umoci 0.4.7 gives a directory that a layer goes through a new time, keeps
 	// no time of a symbolic link better than its own, and leaves whiteouts'
 	// parents touched; what matters is the rest.
+	// An unmodified runc starts it, as the user that the image names.
+	r := l.runtime("runc", l.path("overlay"))
+	if r.code != 0 || !strings.Contains(r.stdout, "uid=1500(app) gid=2000(shared)") || !strings.Contains(r.stdout, "\ndata\n") {
+		t.Errorf("exit %d: %s%s", r.code, r.stdout, r.stderr)
+	}
 	same(t, "umoci", overlay, l.path("umoci/rootfs"), treecmp.Options{NoDirTime: true, TimeTruncNS: 1e9})
 }
 
@@ -93,4 +99,35 @@ func command(t *testing.T, name string, args ...string) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)
 	}
+}
+
+// TestIndex pulls from a real registry what an index has for each platform.
+func TestIndex(t *testing.T) {
+	testneed.Tool(t, "skopeo")
+	l := newLab(t)
+	image := l.path("image")
+	programs := map[string][]byte{"amd64": []byte("one"), "arm64": []byte("two")}
+	if _, err := demo.Build(image, demo.Options{Tag: "v1", Programs: programs}); err != nil {
+		t.Fatal(err)
+	}
+	ref := testimages.StartRegistry(t, testimages.RegistryOptions{}).Push(t, image, "v1", "org/two:v1")
+	digests := map[string]bool{}
+	for arch, program := range programs {
+		digests[l.must(l.byhand("--platform", "linux/"+arch, "pull", ref))] = true
+		config := l.must(l.byhand("--platform", "linux/"+arch, "inspect", "--raw", "--config", ref))
+		if !strings.Contains(config, `"architecture":"`+arch+`"`) {
+			t.Errorf("%s: the config is %s", arch, config)
+		}
+		tree := l.path(arch)
+		l.must(l.byhand("--platform", "linux/"+arch, "unpack", ref, tree))
+		if got, err := os.ReadFile(tree + "/usr/bin/hello"); err != nil || string(got) != string(program) {
+			t.Errorf("%s: the program is %q, %v", arch, got, err)
+		}
+	}
+	if len(digests) != 2 {
+		t.Errorf("two platforms have %d manifests", len(digests))
+	}
+	missing := l.byhand("--platform", "linux/s390x", "pull", ref)
+	wantCode(t, missing, 4, "linux/amd64")
+	wantCode(t, missing, 4, "linux/arm64")
 }

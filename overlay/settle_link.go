@@ -43,7 +43,8 @@ func (s *settler) links(ctx context.Context, links []unpack.HardLink) error {
 // none, a later entry of this layer.
 func (s *settler) link(ctx context.Context, l unpack.HardLink) error {
 	const op = "make hard link"
-	name := s.current(l.Name)
+	// The place of the directory: what the link itself replaces stays.
+	name := path.Join(s.current(path.Dir(l.Name)), path.Base(l.Name))
 	to, err := s.reach(ctx, ".", path.Dir(name), 0)
 	if err != nil {
 		return entryError(l.Name, op, err)

@@ -191,6 +191,11 @@ func TestSettleHardLinks(t *testing.T) {
 			[][]string{{"usr/lib/f", "usr/lib/g"}},
 			map[string]string{"lib/g": "old"},
 		},
+		"in the place of the lower link that its directory is": {
+			[][]testtar.Entry{{testtar.Symlink("c", "/"), testtar.File("f", "1")}, {testtar.Link("c/c", "f")}},
+			[][]string{{"c", "f"}},
+			map[string]string{"c": "1"},
+		},
 		"to a lower symbolic link": {
 			[][]testtar.Entry{{testtar.Symlink("s", "f"), testtar.File("f", "1")}, {testtar.Link("h", "s")}},
 			[][]string{{"h", "s"}, {"f"}},

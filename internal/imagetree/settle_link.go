@@ -43,7 +43,8 @@ func (s *settler) links(ctx context.Context, links []unpack.HardLink) error {
 // came. The file that the layers below had then is meant; where they have
 // none, a later entry of this layer.
 func (s *settler) link(ctx context.Context, l unpack.HardLink) error {
-	name := s.current(l.Name)
+	// The place of the directory: what the link itself replaces stays.
+	name := path.Join(s.current(path.Dir(l.Name)), path.Base(l.Name))
 	to, err := s.reach(ctx, ".", path.Dir(name), 0)
 	s.walk = nil
 	if err != nil {
@@ -64,9 +65,6 @@ func (s *settler) link(ctx context.Context, l unpack.HardLink) error {
 	}
 	s.linked[full] = true
 	// A name that the layer's links brought here yields to what is there.
-	if base == "." {
-		return nil // the root itself, which is a directory
-	}
 	if n := kids.kids[base]; n != nil && (n.isDir() || name != l.Name && !n.isWhiteout()) {
 		return nil
 	}
