@@ -116,9 +116,11 @@ func (s *Store) prepare(ctx context.Context) error {
 	}
 	fresh := err != nil
 	if fresh {
-		if err := s.checkForeign(); err != nil {
+		err := s.checkForeign()
+		if err != nil && s.checkLayoutFile() != nil {
 			return err
 		}
+		fresh = err == nil // else another process has made the store meanwhile
 	}
 	for _, d := range s.dirs() {
 		if err := ensureDir(d); err != nil {

@@ -217,3 +217,25 @@ func TestForeignOwner(t *testing.T) {
 		})
 	}
 }
+
+// TestOpenTogether: those who open a new store at once all get it.
+func TestOpenTogether(t *testing.T) {
+	for range 100 {
+		dir := t.TempDir()
+		errs := make(chan error, 8)
+		for range cap(errs) {
+			go func() {
+				s, err := overlay.Open(t.Context(), dir, options())
+				if err == nil {
+					err = s.Close()
+				}
+				errs <- err
+			}()
+		}
+		for range cap(errs) {
+			if err := <-errs; err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
