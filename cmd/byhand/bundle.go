@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -107,7 +108,7 @@ func (s *session) bundleOptions() (bundle.Options, error) {
 func fromEnvironment(env []string) []string {
 	out := make([]string, 0, len(env))
 	for _, e := range env {
-		if !hasEqual(e) {
+		if !strings.Contains(e, "=") {
 			if v, ok := os.LookupEnv(e); ok {
 				e += "=" + v
 			}
@@ -116,8 +117,6 @@ func fromEnvironment(env []string) []string {
 	}
 	return out
 }
-
-func hasEqual(s string) bool { return slices.Contains([]byte(s), '=') }
 
 // chains are the layers' chain IDs.
 func chains(layers []overlay.Layer) []overlay.ChainID {
