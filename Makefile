@@ -2,10 +2,10 @@
 #   make demo   from a registry to a running container, step by step
 #   make test   the whole test suite, installing what it needs
 #
-# Others: build race user-test e2e lint fix fuzz bench tools clean
+# Others: build race user-test e2e lint fix fuzz bench dist tools clean
 
 .DEFAULT_GOAL := build
-.PHONY: build test race user-test e2e lint fix fuzz demo bench tools clean
+.PHONY: build test race user-test e2e lint fix fuzz demo bench dist tools clean
 
 GO ?= go
 export CGO_ENABLED ?= 0
@@ -39,6 +39,9 @@ demo: ## an image of ours from a registry to a running container
 
 bench: ## byhand beside its peers; takes long, wants a quiet machine and root
 	scripts/bench
+
+dist: ## binaries and packages for amd64 and arm64, the same bytes for the same commit
+	scripts/dist
 
 tools: ## what the tests, linters and benchmark use
 	scripts/install-tools --only test --only lint --only bench

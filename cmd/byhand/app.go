@@ -64,8 +64,14 @@ func newApp(std streams) *cli.App {
 
 func asUsage(_ *cli.Context, err error, _ bool) error { return &usageError{err.Error()} }
 
-// version is the module's, as the build recorded it.
+// release is set by the linker in what "make dist" builds.
+var release string
+
+// version is the release's, or the module's as the build recorded it.
 func version() string {
+	if release != "" {
+		return release
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" {
 		return "(devel)"
@@ -89,6 +95,7 @@ func commands(std streams) []*cli.Command {
 		pruneCommand(std),
 		serveCommand(std),
 		completionCommand(std),
+		manCommand(std),
 	}
 	for _, c := range list {
 		tidy(c)

@@ -3,7 +3,6 @@ package main
 import (
 	"os"
 	"path/filepath"
-	"runtime"
 
 	"github.com/urfave/cli/v2"
 )
@@ -14,10 +13,11 @@ func globalFlags() []cli.Flag {
 		&cli.StringFlag{
 			Name: "store", Usage: "keep images and layers in `DIR`",
 			EnvVars: []string{"BYHAND_STORE"}, Value: defaultStore(),
+			DefaultText: "/var/lib/byhand for root, else $XDG_DATA_HOME/byhand or ~/.local/share/byhand",
 		},
 		&cli.StringFlag{
 			Name: "platform", Usage: "choose the image for `OS/ARCH[/VARIANT]`",
-			DefaultText: "this machine's, " + runtime.GOOS + "/" + runtime.GOARCH,
+			DefaultText: "this machine's",
 		},
 		&cli.IntFlag{
 			Name: "jobs", Usage: "fetch and unpack `N` layers at once", Value: defaultJobs,
