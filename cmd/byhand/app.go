@@ -22,7 +22,7 @@ type streams struct {
 func run(ctx context.Context, argv []string, std streams) int {
 	app := newApp(std)
 	if n := len(argv) - 1; n > 0 && argv[n] == completeFlag {
-		complete(app, argv[1:n], std)
+		complete(ctx, app, argv[1:n], std)
 		return exitOK
 	}
 	ordered, err := arrange(app, argv)

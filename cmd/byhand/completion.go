@@ -2,9 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 )
@@ -18,9 +15,17 @@ const completeFlag = "--generate-completion"
 func completionScripts() map[string]string {
 	return map[string]string{
 		"bash": `_byhand() {
-	local cur=${COMP_WORDS[COMP_CWORD]}
-	local IFS=$'\n'
-	COMPREPLY=($(compgen -W "$("${COMP_WORDS[0]}" "${COMP_WORDS[@]:1:COMP_CWORD}" ` + completeFlag + ` 2>/dev/null)" -- "$cur"))
+	local line=${COMP_LINE:0:COMP_POINT} cur head IFS=$' \t\n'
+	local -a words
+	read -ra words <<<"$line"
+	[[ $line != *[[:space:]] ]] || words+=('')
+	cur=${words[${#words[@]}-1]}
+	# readline takes what is before a colon or = for a word of its own.
+	head=${cur%"${cur##*[:=]}"}
+	[[ $COMP_WORDBREAKS == *:* ]] || head=
+	IFS=$'\n'
+	COMPREPLY=($("${words[@]}" ` + completeFlag + ` 2>/dev/null))
+	COMPREPLY=("${COMPREPLY[@]#"$head"}")
 }
 complete -o default -F _byhand byhand
 `,
@@ -63,45 +68,4 @@ func doCompletion(_ context.Context, c *call) error {
 		return usagef("completion %s: expected bash, zsh or fish", c.args[0])
 	}
 	return c.write([]byte(script))
-}
-
-// complete prints what the last of words could become, one a line: commands,
-// or options if it begins with a dash.
-func complete(app *cli.App, words []string, std streams) {
-	if len(words) == 0 {
-		words = []string{""}
-	}
-	last := words[len(words)-1]
-	if slices.Contains(words[:len(words)-1], "--") {
-		return // the container's own
-	}
-	commands, flags := app.Commands, app.Flags
-	for _, w := range words[:len(words)-1] {
-		for _, c := range commands {
-			if c.HasName(w) {
-				commands, flags = c.Subcommands, append(slices.Clone(c.Flags), app.Flags...)
-				break
-			}
-		}
-	}
-	for _, p := range proposals(commands, flags, strings.HasPrefix(last, "-")) {
-		if strings.HasPrefix(p, last) {
-			_, _ = fmt.Fprintln(std.out, p)
-		}
-	}
-}
-
-func proposals(commands []*cli.Command, flags []cli.Flag, options bool) (names []string) {
-	if !options {
-		for _, c := range commands {
-			names = append(names, c.Name)
-		}
-		return names
-	}
-	for _, f := range flags {
-		names = append(names, "--"+f.Names()[0])
-	}
-	names = append(names, "--help")
-	slices.Sort(names)
-	return slices.Compact(names)
 }

@@ -121,8 +121,13 @@ func (p *plainProgress) done(layer digest.Digest, state string) {
 	l.state = state
 	p.left--
 	if state != statePresent {
-		p.print("layer %d %s %s %s", l.number, short(layer), size(l.size), state)
+		p.print("%s", doneLine(l.number, layer, l.size, state))
 	}
+}
+
+// doneLine is what stays of a layer.
+func doneLine(number int, layer digest.Digest, bytes int64, state string) string {
+	return fmt.Sprintf("layer %d %s %s %s", number, short(layer), size(bytes), state)
 }
 
 func (*plainProgress) checked(digest.Digest) {}
