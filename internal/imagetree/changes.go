@@ -23,6 +23,9 @@ type Change struct {
 	// Opaque says that the directory hides all that lower layers have in it;
 	// each name so hidden is a Deleted of its own.
 	Opaque bool
+	// Whiteout says that a whiteout deletes the name; without one the directory
+	// that it is in is opaque.
+	Whiteout bool
 	// Hidden is how many bytes of lower layers' files do not show any more
 	// because of the change: of a deleted or replaced directory those of all
 	// files in it. A file with several names counts at each.
@@ -47,8 +50,9 @@ func (t *Tree) Changes(ctx context.Context, n int, fn func(Change) error) error 
 	w := &changeWalk{fn: fn, layer: n - 1}
 	own := t.roots[n-1]
 	below := stacked(t.roots[:n-1])
-	if !own.dir.implicit {
-		c := Change{Kind: Added, Entry: newEntry(".", found{node: own, layer: n - 1})}
+	hides := own.dir.opaque && len(below) > 0
+	if !own.dir.implicit || hides {
+		c := Change{Kind: Added, Entry: newEntry(".", found{node: own, layer: n - 1}), Opaque: hides}
 		if len(below) > 0 {
 			c.Kind = Changed
 		}
@@ -56,7 +60,7 @@ func (t *Tree) Changes(ctx context.Context, n int, fn func(Change) error) error 
 			return err
 		}
 	}
-	return w.dir(ctx, own, below, "")
+	return w.dir(ctx, own, below, "", false)
 }
 
 type changeWalk struct {
@@ -65,30 +69,34 @@ type changeWalk struct {
 }
 
 // dir compares what the layer has in a directory with what shows below it.
-func (w *changeWalk) dir(ctx context.Context, own *node, below merged, prefix string) error {
+// covered says that a directory it is in is opaque.
+func (w *changeWalk) dir(ctx context.Context, own *node, below merged, prefix string, covered bool) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	names := merged{{w.layer, own}}
-	if own.dir.opaque && prefix != "" {
+	covered = covered || own.dir.opaque && prefix != ""
+	if covered {
 		names = append(names, below...) // all of them are deleted or replaced
 	}
 	for _, name := range names.names() {
-		low, had := below.lookup(name)
-		if err := w.name(ctx, own, name, prefix, low, had); err != nil {
+		if err := w.name(ctx, own, name, prefix, below, covered); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (w *changeWalk) name(ctx context.Context, own *node, name, prefix string, low found, had bool) error {
+func (w *changeWalk) name(ctx context.Context, own *node, name, prefix string, below merged, covered bool) error {
 	n := own.dir.kids[name]
+	low, had := below.lookup(name)
 	if n == nil || n.isWhiteout() {
 		if !had {
 			return nil
 		}
-		return w.fn(Change{Kind: Deleted, Entry: newEntry(prefix+name, low), Hidden: bytesIn(low)})
+		// Those of an opaque root stand for it: settling made them.
+		whiteout := n != nil && !(prefix == "" && own.dir.opaque)
+		return w.fn(Change{Kind: Deleted, Entry: newEntry(prefix+name, low), Whiteout: whiteout, Hidden: bytesIn(low)})
 	}
 	// What is in an opaque directory is new, whatever was there before.
 	c := Change{Kind: Added, Entry: newEntry(prefix+name, found{node: n, layer: w.layer})}
@@ -104,7 +112,7 @@ func (w *changeWalk) name(ctx context.Context, own *node, name, prefix string, l
 	case had: // a link to what is there
 		return nil
 	}
-	if !merges || !n.dir.implicit || c.Opaque {
+	if !merges || !n.dir.implicit || c.Opaque || covered {
 		if err := w.fn(c); err != nil {
 			return err
 		}
@@ -112,11 +120,7 @@ func (w *changeWalk) name(ctx context.Context, own *node, name, prefix string, l
 	if !n.isDir() {
 		return nil
 	}
-	var below merged
-	if merges {
-		below = low.sub
-	}
-	return w.dir(ctx, n, below, prefix+name+"/")
+	return w.dir(ctx, n, low.sub, prefix+name+"/", covered)
 }
 
 // bytesIn sums up the sizes of the regular files in f.

@@ -11,7 +11,7 @@
 // those on disk. Each layer keeps a tree of its own, whiteouts and opaque
 // directories included, and what shows through them is looked up when asked
 // for. So there is a view for any number of layers ([Tree.Upto]), and each
-// layer's part in it can be told ([Tree.Changes]).
+// layer's part in it can be told ([Tree.Changes], [Tree.Stats]).
 //
 // What no Linux file can have is left out and summed up in [Tree.Skipped]:
 // what unpack leaves out on any machine, and extended attributes of unknown

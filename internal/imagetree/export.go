@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/byhand/byhand/internal/tarstream"
 	"github.com/byhand/byhand/unpack"
 )
 
@@ -95,10 +94,7 @@ func (t *Tree) order(layers [][]named) error {
 }
 
 // exporter writes files with their content.
-type exporter struct {
-	tar  *tarWriter
-	zero [32 << 10]byte
-}
+type exporter struct{ tar *tarWriter }
 
 // dirs writes the directories that are wanted.
 func (x *exporter) dirs(dirs []named, wanted func(named) bool) error {
@@ -123,7 +119,7 @@ func (x *exporter) layer(ctx context.Context, source Source, files []named) (err
 		return err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	in := &content{tar: tarstream.NewReader(r, tarstream.Options{HeaderSize: 1<<63 - 1}), at: -1}
+	in := newContent(r)
 	if err := x.files(ctx, in, files); err != nil {
 		return err
 	}
@@ -157,109 +153,14 @@ func (x *exporter) files(ctx context.Context, in *content, files []named) error 
 	return nil
 }
 
-// content is a layer's archive being read for its files.
-type content struct {
-	tar  *tarstream.Reader
-	at   int64  // number of the entry last read
-	rest []byte // read and not used yet
-}
-
-// seek goes on to the entry that holds n.
-func (c *content) seek(n *node) (*tarstream.Header, error) {
-	c.rest = nil
-	for {
-		h, err := c.tar.Next()
-		if errors.Is(err, io.EOF) {
-			return nil, errChanged
-		}
-		if err != nil {
-			return nil, err
-		}
-		if c.at++; c.at < int64(n.ordinal) {
-			continue
-		}
-		if h.Type != tarstream.TypeReg || h.Size != n.size {
-			return nil, errChanged
-		}
-		return h, nil
-	}
-}
-
-// next returns up to n bytes of the entry's content.
-func (c *content) next(n int64) ([]byte, error) {
-	if len(c.rest) == 0 {
-		p, err := c.tar.Data()
-		if errors.Is(err, io.EOF) {
-			err = errChanged
-		}
-		if err != nil {
-			return nil, err
-		}
-		c.rest = p
-	}
-	p := c.rest[:min(int64(len(c.rest)), n)]
-	c.rest = c.rest[len(p):]
-	return p, nil
-}
-
-// errChanged says that a source did not give the same stream twice.
-var errChanged = errors.New("layer is another one than when it was read first")
-
-// content copies what f holds, with zeros for holes.
+// content writes what f holds, and pads it.
 func (x *exporter) content(ctx context.Context, in *content, f named) error {
 	h, err := in.seek(f.node)
 	if err != nil {
 		return err
 	}
-	whole := [1]tarstream.Segment{{Length: in.tar.Left()}}
-	segs := whole[:]
-	if h.IsSparse {
-		segs = h.Sparse
-	}
-	size, at := h.Size, int64(0)
-	for _, seg := range segs {
-		if err := x.zeros(ctx, seg.Offset-at); err != nil {
-			return err
-		}
-		if err := x.copy(ctx, in, seg.Length); err != nil {
-			return err
-		}
-		at = seg.Offset + seg.Length
-	}
-	if err := x.zeros(ctx, size-at); err != nil {
+	if err := in.copyTo(ctx, h, x.tar.write); err != nil {
 		return err
 	}
-	return x.tar.pad(size)
-}
-
-// copy writes the next n bytes of the entry's content.
-func (x *exporter) copy(ctx context.Context, in *content, n int64) error {
-	for n > 0 {
-		p, err := in.next(n)
-		if err != nil {
-			return err
-		}
-		if err := x.tar.write(p); err != nil {
-			return err
-		}
-		n -= int64(len(p))
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (x *exporter) zeros(ctx context.Context, n int64) error {
-	for n > 0 {
-		m := min(n, int64(len(x.zero)))
-		if err := x.tar.write(x.zero[:m]); err != nil {
-			return err
-		}
-		n -= m
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-	}
-	return nil
+	return x.tar.pad(h.Size)
 }

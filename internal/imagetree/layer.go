@@ -17,6 +17,7 @@ type layer struct {
 	root    *node
 	pending unpack.Pending
 	skipped []unpack.Skip
+	facts   facts
 }
 
 // reader reads one layer into memory. Its methods are those of unpack's
@@ -30,6 +31,7 @@ type reader struct {
 	memory  int64 // see remember
 	entries int64
 	ordinal int64 // of the current entry
+	counts  unpack.Counts
 	skips   map[unpack.SkipKind]*unpack.Skip
 	pending unpack.Pending
 
@@ -62,7 +64,8 @@ func readLayer(ctx context.Context, index int, r io.Reader, limits unpack.Limits
 	if err != nil {
 		return nil, err
 	}
-	out := &layer{root: l.root, pending: l.pending}
+	l.counts.Entries = int(l.ordinal)
+	out := &layer{root: l.root, pending: l.pending, facts: facts{l.counts, l.tar.Offset()}}
 	for kind := unpack.SkipKind(0); len(out.skipped) < len(l.skips); kind++ {
 		if s := l.skips[kind]; s != nil {
 			out.skipped = append(out.skipped, *s)

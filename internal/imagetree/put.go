@@ -48,6 +48,7 @@ func bury(n *node) {
 }
 
 func (l *reader) putFile(e *entry) error {
+	l.counts.Files++
 	// Of a sparse file only what is no hole counts.
 	got := l.tar.Left()
 	if got > l.limits.Bytes-l.bytes {
@@ -66,6 +67,7 @@ func (l *reader) putFile(e *entry) error {
 }
 
 func (l *reader) putSymlink(e *entry) error {
+	l.counts.Symlinks++
 	switch size := len(e.h.Linkname); {
 	case size == 0:
 		return unix.ENOENT
@@ -83,7 +85,10 @@ func (l *reader) putNode(e *entry) error {
 	h := e.h
 	n := &node{layer: l.index}
 	format := uint32(unix.S_IFIFO)
-	if h.Type != tarstream.TypeFIFO {
+	if h.Type == tarstream.TypeFIFO {
+		l.counts.FIFOs++
+	} else {
+		l.counts.Devices++
 		// The kernel's numbers have 12 and 20 bits.
 		if h.Major < 0 || h.Major > 0xfff || h.Minor < 0 || h.Minor > 0xfffff {
 			return fmt.Errorf("device %d:%d: %w", h.Major, h.Minor, unix.EINVAL)
@@ -101,6 +106,7 @@ func (l *reader) putNode(e *entry) error {
 }
 
 func (l *reader) putDir(e *entry) error {
+	l.counts.Dirs++
 	n := e.dir
 	if e.base != "" {
 		l.supersede(e.dir, e.base)
@@ -149,6 +155,7 @@ func (l *reader) checkDepth(n *node) error {
 
 // putWhiteout hides e.base in lower layers, if the layer itself has none.
 func (l *reader) putWhiteout(e *entry) error {
+	l.counts.Whiteouts++
 	w := e.dir.dir.work
 	if w.marks == nil {
 		w.marks = make(map[string]bool)
@@ -177,6 +184,7 @@ func (l *reader) putWhiteout(e *entry) error {
 
 // putOpaque makes the entry's directory hide what lower layers have in it.
 func (l *reader) putOpaque(e *entry) error {
+	l.counts.Opaques++
 	e.dir.dir.work.opaque = true
 	return nil
 }
@@ -195,6 +203,7 @@ type linkKey struct {
 }
 
 func (l *reader) putLink(e *entry) error {
+	l.counts.HardLinks++
 	name, err := cleanName(e.h.Linkname)
 	if err == nil && name == "." {
 		err = unix.EISDIR

@@ -99,6 +99,7 @@ func (l *reader) implicit(n *node, base string) (*node, error) {
 	if err := l.remember(nameCost + kid.dir.work.size); err != nil {
 		return nil, err
 	}
+	l.counts.Implicit++
 	return kid, l.countEntry()
 }
 

@@ -36,6 +36,7 @@ type Tree struct {
 	roots   []*node // of the layers, base first
 	sources []Source
 	skipped [][]unpack.Skip
+	facts   []facts
 	limits  unpack.Limits
 }
 
@@ -68,6 +69,7 @@ func Build(ctx context.Context, layers []Source, o Options) (*Tree, error) {
 		}
 		t.roots = append(t.roots, l.root)
 		t.skipped = append(t.skipped, l.skipped)
+		t.facts = append(t.facts, l.facts)
 		read[i] = nil
 	}
 	t.root = stacked(t.roots)
@@ -101,7 +103,7 @@ func (t *Tree) Skipped(n int) []unpack.Skip { return t.skipped[n-1] }
 // Upto returns the tree that the first n layers make.
 func (t *Tree) Upto(n int) *Tree {
 	lower := *t
-	lower.roots, lower.sources, lower.skipped = t.roots[:n], t.sources[:n], t.skipped[:n]
+	lower.roots, lower.sources, lower.skipped, lower.facts = t.roots[:n], t.sources[:n], t.skipped[:n], t.facts[:n]
 	lower.root = stacked(lower.roots)
 	return &lower
 }
@@ -115,6 +117,22 @@ func (t *Tree) Walk(ctx context.Context, fn func(Entry) error) error {
 		return err
 	}
 	return walk(ctx, f.sub, "", fn)
+}
+
+// WalkBelow calls fn as Walk does, for what is below the directory name alone.
+func (t *Tree) WalkBelow(ctx context.Context, name string, fn func(Entry) error) error {
+	f, real, err := t.find(name, true)
+	if err != nil {
+		return err
+	}
+	if !f.isDir() {
+		return notDir(name)
+	}
+	prefix := real + "/"
+	if real == "." {
+		prefix = ""
+	}
+	return walk(ctx, f.sub, prefix, fn)
 }
 
 // walk walks what d holds. prefix ends in a slash, or is empty for the root.

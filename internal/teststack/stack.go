@@ -23,6 +23,9 @@ type Layer struct {
 	// Doubt tells why the model does not know what the layers up to this one
 	// mean, because they say two things at once; else it is empty.
 	Doubt string
+	// Tree is what the layers up to this one mean if there is no doubt, by
+	// slash-separated name.
+	Tree map[string]File
 }
 
 // Random returns the stack that belongs to seed, of two to five layers.
@@ -35,7 +38,9 @@ func Random(seed uint64) Stack {
 		if s.model.unsure == "" {
 			s.model.apply(ops)
 		}
-		l.Doubt = s.model.unsure
+		if l.Doubt = s.model.unsure; l.Doubt == "" {
+			l.Tree = s.model.tree()
+		}
 		s.Layers = append(s.Layers, l)
 	}
 	return s
