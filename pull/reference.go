@@ -104,7 +104,32 @@ func parseReference(s string) (Reference, string) {
 		}
 		return parseLayout(t, rest)
 	}
+	if reason := foreignReason(s); reason != "" {
+		return Reference{}, reason
+	}
 	return parseName(s)
+}
+
+// foreignReason says what to do about the transports of containers/image that
+// this package has no use for. Taken for names they would be looked for on
+// Docker Hub.
+func foreignReason(s string) string {
+	prefix, rest, _ := strings.Cut(s, ":")
+	switch prefix {
+	case "docker-daemon":
+		return "the docker-daemon: transport is not supported; " +
+			"write the image to a file with docker save -o FILE " + rest + " and use docker-archive:FILE"
+	case "containers-storage":
+		return "the containers-storage: transport is not supported; " +
+			"write the image to a directory with skopeo copy " + s + " oci:DIR and use oci:DIR"
+	case "dir":
+		// dir:v1 may be a name with a tag, dir:5000/app one on a host.
+		if strings.HasPrefix(rest, "/") || strings.HasPrefix(rest, ".") {
+			return "the dir: transport is not supported; " +
+				"write the image to an image layout with skopeo copy " + s + " oci:DIR and use oci:DIR"
+		}
+	}
+	return ""
 }
 
 // parseName parses the name of an image of a registry.

@@ -54,6 +54,12 @@ func TestParseReference(t *testing.T) {
 		"[::1]:5000/a/b/c__d.e-f:T_1": {
 			want: pull.Reference{Host: "[::1]:5000", Repository: "a/b/c__d.e-f", Tag: "T_1"},
 		},
+		"dir:v1": {
+			want: pull.Reference{Host: "docker.io", Repository: "library/dir", Tag: "v1"}, full: "docker.io/library/dir:v1",
+		},
+		"dir:5000/app": {
+			want: pull.Reference{Host: "dir:5000", Repository: "app", Tag: "latest"}, full: "dir:5000/app:latest",
+		},
 		"oci": {want: pull.Reference{Host: "docker.io", Repository: "library/oci", Tag: "latest"}, full: "docker.io/library/oci:latest"},
 		"oci:dir": {
 			want: pull.Reference{Transport: pull.OCI, Path: "dir"},
@@ -128,6 +134,10 @@ func TestParseReferenceErrors(t *testing.T) {
 		"oci::v1":                               "path is missing",
 		"oci:dir:":                              "malformed tag",
 		"oci:dir:a b":                           "malformed tag",
+		"docker-daemon:alpine:3.20":             "docker save -o FILE alpine:3.20 and use docker-archive:FILE",
+		"containers-storage:quay.io/org/app:v1": "skopeo copy containers-storage:quay.io/org/app:v1 oci:DIR",
+		"dir:./image":                           "skopeo copy dir:./image oci:DIR",
+		"dir:/srv/image":                        "the dir: transport is not supported",
 		"oci:dir@sha256:12":                     "digest",
 		"oci-archive:":                          "path is missing",
 		"docker-archive:":                       "path is missing",
