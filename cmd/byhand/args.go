@@ -89,6 +89,9 @@ func (a *arranger) step(name string) bool {
 func (a *arranger) option(argv []string) (int, error) {
 	name, value, hasValue := strings.Cut(strings.TrimLeft(argv[0], "-"), "=")
 	list, flag := a.lookup(name)
+	if list == nil && a.letters(argv[0]) {
+		return 1, nil
+	}
 	if list == nil {
 		return 0, usagef("unknown option %s%s", argv[0], a.similarOption(name))
 	}
@@ -109,6 +112,21 @@ func (a *arranger) option(argv []string) (int, error) {
 	}
 	*list = append(*list, long, argv[1])
 	return 2, nil
+}
+
+// letters files several switches of one letter behind one dash, as in ls -la.
+func (a *arranger) letters(arg string) bool {
+	names := strings.Split(arg[1:], "")
+	for _, name := range names {
+		if list, flag := a.lookup(name); list == nil || flag == nil || !isBool(flag) {
+			return false
+		}
+	}
+	for _, name := range names {
+		list, flag := a.lookup(name)
+		*list = append(*list, "--"+flag.Names()[0])
+	}
+	return true
 }
 
 // lookup finds the flag called name: the command's own first, then the

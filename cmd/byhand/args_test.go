@@ -24,6 +24,7 @@ func TestArrange(t *testing.T) {
 		{"option value looks like an option", "run --entrypoint --x alpine", "run --entrypoint --x -- alpine"},
 		{"short alias", "run -e A=1 alpine", "run --env A=1 -- alpine"},
 		{"both forms of one option", "run -e A=1 --env B=2 alpine", "run --env A=1 --env B=2 -- alpine"},
+		{"letters behind one dash", "ls -la alpine -Rd", "ls --long --all --recursive --directory -- alpine"},
 		{"subcommand", "overlay mount DIR --read-only", "overlay mount --read-only -- DIR"},
 		{"dash is an operand", "export alpine -o -", "export --output - -- alpine"},
 		{"command name as operand", "pull pull", "pull -- pull"},

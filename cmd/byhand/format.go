@@ -3,9 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -41,24 +39,13 @@ func short(d digest.Digest) string {
 	return hex[:min(12, len(hex))]
 }
 
-// table prints rows under a header, columns aligned. Cells may come from an
-// image, such as its architecture.
-func (s *session) table(header []string, rows [][]string) error {
-	s.endProgress()
-	t := tabwriter.NewWriter(s.std.out, 0, 8, 3, ' ', 0)
-	for _, row := range append([][]string{header}, rows...) {
-		row = slices.Clone(row)
-		for i := range row {
-			row[i] = oneLine(row[i])
-		}
-		if _, err := fmt.Fprintln(t, strings.Join(row, "\t")); err != nil {
-			return fmt.Errorf("write standard output: %w", err)
-		}
+// digest is d for a table: short on a terminal, and whole where a program may
+// read it.
+func (c *call) digest(d digest.Digest) string {
+	if d == "" || c.noTrunc() {
+		return d.String()
 	}
-	if err := t.Flush(); err != nil {
-		return fmt.Errorf("write standard output: %w", err)
-	}
-	return nil
+	return short(d)
 }
 
 // printJSON writes v indented, as docker inspect does.

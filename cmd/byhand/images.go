@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -19,6 +20,7 @@ func imagesCommand(std streams) *cli.Command {
 		Usage:       "list the images in the store",
 		UsageText:   "byhand images",
 		Description: "SIZE is that of the unpacked layers, or - before they are unpacked.\n\n   byhand images",
+		Flags:       []cli.Flag{formatFlag(), noTruncFlag()},
 		Action:      action(std, operands{}, withStore(doImages)),
 	}
 }
@@ -34,6 +36,11 @@ type imageRow struct {
 }
 
 func doImages(ctx context.Context, s *session) error {
+	l := imagesListing()
+	f, err := s.listFormat(l)
+	if err != nil {
+		return err
+	}
 	images, err := s.store.Images(ctx)
 	if err != nil {
 		return err
@@ -49,18 +56,80 @@ func doImages(ctx context.Context, s *session) error {
 		}
 		rows = append(rows, row)
 	}
-	if s.flags.Bool("json") {
-		return s.printJSON(rows)
-	}
-	var cells [][]string
-	for _, r := range rows {
-		bytes := "-"
-		if r.Size > 0 {
-			bytes = size(r.Size)
+	shown := make([]row, len(rows))
+	for i := range rows {
+		shown[i] = rows[i].show()
+		if f != nil {
+			s.describeImage(ctx, images[i], shown[i].fields)
 		}
-		cells = append(cells, []string{r.Name, r.Platform, short(r.Digest), bytes})
 	}
-	return s.table([]string{"IMAGE", "PLATFORM", "DIGEST", "SIZE"}, cells)
+	return s.list(l, f, shown, rows)
+}
+
+func imagesListing() listing {
+	return listing{
+		columns: []column{{title: "IMAGE"}, {title: "PLATFORM"}, {title: "DIGEST"}, {title: "SIZE"}},
+		fields: record{
+			"Name": "IMAGE", "Repository": "REPOSITORY", "Tag": "TAG", "Digest": "DIGEST", "ID": "IMAGE ID",
+			"Platform": "PLATFORM", "Size": "SIZE", "CreatedAt": "CREATED AT", "CreatedSince": "CREATED", "Added": "ADDED",
+		},
+	}
+}
+
+// show returns the row as people and templates see it.
+func (r *imageRow) show() row {
+	bytes := "-"
+	if r.Size > 0 {
+		bytes = size(r.Size)
+	}
+	tag := none
+	repository, _ := repositoryOf(r.Name)
+	if rest := r.Name[len(repository):]; strings.HasPrefix(rest, ":") {
+		tag, _, _ = strings.Cut(rest[1:], "@")
+	}
+	return row{
+		cells: []string{r.Name, r.Platform, short(r.Digest), bytes},
+		fields: record{
+			"Name": r.Name, "Repository": repository, "Tag": tag, "Digest": r.Digest.String(), "Platform": r.Platform,
+			"Size": bytes, "Added": r.Added.Format(time.RFC3339),
+		},
+	}
+}
+
+// none is what docker images prints for a name without a tag.
+const none = "<none>"
+
+// describeImage adds what only the image's documents tell. Where they cannot
+// be read, as byhand verify would say, it stays unsaid.
+func (s *session) describeImage(ctx context.Context, rec overlay.Image, fields record) {
+	fields["ID"], fields["CreatedAt"], fields["CreatedSince"] = none, "", "N/A"
+	var manifest struct {
+		Config struct {
+			Digest digest.Digest `json:"digest"`
+		} `json:"config"`
+	}
+	var config struct {
+		Created *time.Time `json:"created"`
+	}
+	if s.readDocument(ctx, rec.Manifest.Digest, &manifest) != nil {
+		return
+	}
+	id := manifest.Config.Digest
+	if fields["ID"] = short(id); s.flags.Bool("no-trunc") {
+		fields["ID"] = id.String()
+	}
+	if s.readDocument(ctx, id, &config) == nil {
+		fields["CreatedAt"], fields["CreatedSince"] = created(config.Created, time.Now())
+	}
+}
+
+// readDocument parses a manifest or config of the store.
+func (s *session) readDocument(ctx context.Context, d digest.Digest, v any) error {
+	raw, err := s.store.ReadBlob(ctx, d)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(raw, v)
 }
 
 // unpackedSize is the size of the image's files on disk, 0 while it is not

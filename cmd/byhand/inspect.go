@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,44 +20,127 @@ func inspectCommand(std streams) *cli.Command {
 	return &cli.Command{
 		Name:      "inspect",
 		Usage:     "show what an image is, as JSON",
-		UsageText: "byhand inspect [--remote | --raw [--config]] IMAGE",
+		UsageText: "byhand inspect [--remote | --raw [--config | --index]] IMAGE…",
 		Description: "Prints what docker image inspect prints. An image that the store lacks is looked\n" +
 			"up at its source, without its layers. --remote always asks the source, and prints\n" +
-			"what skopeo inspect prints.\n\n   byhand inspect alpine | jq '.[0].Config.Cmd'",
+			"what skopeo inspect prints.\n\n   byhand inspect alpine | jq '.[0].Config.Cmd'\n" +
+			"   byhand inspect --format '{{join .Config.Cmd \" \"}}' alpine",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "remote", Usage: "ask the registry, and print what skopeo inspect prints"},
 			&cli.BoolFlag{Name: "raw", Usage: "print the manifest's exact bytes"},
 			&cli.BoolFlag{Name: "config", Usage: "with --raw, print the config's exact bytes"},
+			&cli.BoolFlag{Name: "index", Usage: "with --raw, print the exact bytes of the index that the name means"},
+			formatFlag(),
 		},
-		Action: action(std, operands{min: 1, max: 1}, withStore(doInspect)),
+		Action: action(std, operands{min: 1, max: -1}, withStore(doInspect)),
 	}
 }
 
 func doInspect(ctx context.Context, s *session) error {
-	if s.flags.Bool("config") && !s.flags.Bool("raw") {
-		return usagef("inspect: --config goes with --raw")
+	f, err := s.inspectFormat()
+	if err != nil {
+		return err
 	}
 	find := s.find
 	if s.flags.Bool("remote") {
 		find = s.resolve
 	}
-	img, err := find(ctx, s.args[0])
-	if err != nil {
-		return err
+	var infos []any
+	for _, arg := range s.args {
+		img, err := find(ctx, arg)
+		if err != nil {
+			return err
+		}
+		if s.flags.Bool("raw") {
+			return s.inspectRaw(img)
+		}
+		info, err := s.info(ctx, img)
+		if err != nil {
+			return err
+		}
+		infos = append(infos, info)
 	}
 	switch {
-	case s.flags.Bool("raw") && s.flags.Bool("config"):
+	case f != nil:
+		return s.inspectBy(f, infos)
+	case s.flags.Bool("remote") && len(infos) == 1:
+		return s.printJSON(infos[0])
+	}
+	return s.printJSON(infos)
+}
+
+// inspectFormat parses --format, and refuses options that do not go together.
+func (s *session) inspectFormat() (*format, error) {
+	raw, config, index := s.flags.Bool("raw"), s.flags.Bool("config"), s.flags.Bool("index")
+	switch {
+	case config && !raw:
+		return nil, usagef("inspect: --config goes with --raw")
+	case index && !raw:
+		return nil, usagef("inspect: --index goes with --raw")
+	case index && config:
+		return nil, usagef("inspect: --config and --index: give one of them")
+	case raw && len(s.args) > 1:
+		return nil, usagef("inspect: --raw takes one image")
+	case raw && s.flags.IsSet("format"):
+		return nil, usagef("inspect: --raw and --format: give one of them")
+	}
+	f, err := newFormat(s.flags.String("format"))
+	if err == nil && f != nil && f.table {
+		return nil, usagef("inspect: --format: an image is no table; leave out the word table")
+	}
+	return f, err
+}
+
+func (s *session) inspectRaw(img *pull.Image) error {
+	switch {
+	case s.flags.Bool("config"):
 		return s.write(img.Config.Raw)
-	case s.flags.Bool("raw"):
+	case !s.flags.Bool("index"):
 		return s.write(img.Manifest.Raw)
-	case s.flags.Bool("remote"):
+	case img.Index == nil:
+		return &codedError{fmt.Errorf("inspect %s: it names a manifest, and no index", img.Reference), exitNotFound}
+	}
+	return s.write(img.Index.Raw)
+}
+
+// info is what is told about an image.
+func (s *session) info(ctx context.Context, img *pull.Image) (any, error) {
+	if s.flags.Bool("remote") {
 		return s.inspectRemote(ctx, img)
 	}
-	info, err := s.inspectLocal(ctx, img)
-	if err != nil {
-		return err
+	return s.inspectLocal(ctx, img)
+}
+
+// inspectBy prints a line for each image. As with docker, a template may use
+// the names of Docker's own fields, where all are there, and those of the JSON.
+func (s *session) inspectBy(f *format, infos []any) error {
+	var lines []string
+	for _, info := range infos {
+		line, err := f.execute(info)
+		if err != nil {
+			var raw any
+			if raw, err = plainJSON(info); err != nil {
+				return err
+			}
+			line, err = f.execute(raw)
+		}
+		if err != nil {
+			return err
+		}
+		lines = append(lines, line)
 	}
-	return s.printJSON([]*imageInfo{info})
+	return s.println(strings.Join(lines, "\n"))
+}
+
+// plainJSON returns v as its JSON reads, numbers as they are written.
+func plainJSON(v any) (plain any, err error) {
+	text, err := toJSON(v)
+	if err != nil {
+		return nil, err
+	}
+	dec := json.NewDecoder(strings.NewReader(text))
+	dec.UseNumber()
+	return plain, dec.Decode(&plain)
 }
 
 func (c *call) write(raw []byte) error {
@@ -68,20 +152,52 @@ func (c *call) write(raw []byte) error {
 
 // imageInfo has the keys of docker image inspect.
 type imageInfo struct {
-	ID           string `json:"Id"`
-	RepoTags     []string
-	RepoDigests  []string
-	Created      string `json:",omitempty"`
-	Author       string `json:",omitempty"`
-	Config       json.RawMessage
-	Architecture string
-	Variant      string `json:",omitempty"`
-	OS           string `json:"Os"`
-	OSVersion    string `json:"OsVersion,omitempty"`
-	Size         int64
-	GraphDriver  graphDriver
-	RootFS       rootFS
-	Metadata     imageMetadata
+	ID            string `json:"Id"`
+	RepoTags      []string
+	RepoDigests   []string
+	Parent        string // always empty, as for every image that was pulled
+	Comment       string
+	Created       string `json:",omitempty"`
+	DockerVersion string
+	Author        string
+	Config        imageConfig
+	Architecture  string
+	Variant       string `json:",omitempty"`
+	Os            string
+	OsVersion     string `json:",omitempty"`
+	Size          int64
+	GraphDriver   graphDriver
+	RootFS        rootFS
+	Metadata      imageMetadata
+}
+
+// imageConfig has the fields of a config for templates. As JSON it is what the
+// image's config says, fields that nobody here knows included.
+type imageConfig struct {
+	ocispec.ImageConfig
+	Healthcheck *healthcheck
+	OnBuild     []string
+	Shell       []string
+
+	raw json.RawMessage
+}
+
+// healthcheck is Docker's extension of the config.
+type healthcheck struct {
+	Test          []string      `json:",omitempty"`
+	Interval      time.Duration `json:",omitempty"`
+	Timeout       time.Duration `json:",omitempty"`
+	StartPeriod   time.Duration `json:",omitempty"`
+	StartInterval time.Duration `json:",omitempty"`
+	Retries       int           `json:",omitempty"`
+}
+
+// MarshalJSON returns the config as the image has it.
+func (c imageConfig) MarshalJSON() ([]byte, error) {
+	if c.raw == nil {
+		return []byte("null"), nil
+	}
+	return c.raw, nil
 }
 
 type graphDriver struct {
@@ -103,14 +219,13 @@ type rootFS struct {
 	Layers []digest.Digest
 }
 
-type imageMetadata struct{ LastTagTime string }
+type imageMetadata struct{ LastTagTime time.Time }
 
 func (s *session) inspectLocal(ctx context.Context, img *pull.Image) (*imageInfo, error) {
 	info := &imageInfo{
 		ID:          img.Config.Descriptor.Digest.String(),
 		RepoTags:    []string{},
 		RepoDigests: []string{},
-		Config:      json.RawMessage("null"),
 		Size:        sum(img),
 		GraphDriver: graphDriver{Name: "overlay2"},
 		RootFS:      rootFS{Type: "layers", Layers: diffIDs(img)},
@@ -138,6 +253,8 @@ func (i *imageInfo) fromConfig(img *pull.Image) error {
 	var c struct {
 		Created json.RawMessage `json:"created"`
 		Config  json.RawMessage `json:"config"`
+		Comment string          `json:"comment"`
+		Docker  string          `json:"docker_version"`
 	}
 	if err := json.Unmarshal(img.Config.Raw, &c); err != nil {
 		return fmt.Errorf("read config of %s: %w", img.Reference, err)
@@ -145,11 +262,17 @@ func (i *imageInfo) fromConfig(img *pull.Image) error {
 	if json.Unmarshal(c.Created, &i.Created) != nil {
 		i.Created = ""
 	}
-	if c.Config != nil {
-		i.Config = c.Config
+	// What of it is not as Docker has it is there as JSON still.
+	if c.Config == nil || json.Unmarshal(c.Config, &i.Config) != nil {
+		i.Config = imageConfig{ImageConfig: img.Spec.Config}
+	}
+	i.Config.raw = c.Config
+	i.Comment, i.DockerVersion = c.Comment, c.Docker
+	if n := len(img.Spec.History); n > 0 && i.Comment == "" {
+		i.Comment = img.Spec.History[n-1].Comment // so does docker
 	}
 	i.Author, i.Architecture, i.Variant = img.Spec.Author, img.Spec.Architecture, img.Spec.Variant
-	i.OS, i.OSVersion = img.Spec.OS, img.Spec.OSVersion
+	i.Os, i.OsVersion = img.Spec.OS, img.Spec.OSVersion
 	return nil
 }
 
@@ -171,20 +294,14 @@ func (s *session) names(ctx context.Context, info *imageInfo, img *pull.Image) e
 		if rec.IndexDigest != "" {
 			d = rec.IndexDigest
 		}
-		info.RepoDigests = append(info.RepoDigests, repository+"@"+d.String())
-		if rec.Added.After(tagTime(info)) {
-			info.Metadata.LastTagTime = rec.Added.Format(time.RFC3339Nano)
+		if name := repository + "@" + d.String(); !slices.Contains(info.RepoDigests, name) {
+			info.RepoDigests = append(info.RepoDigests, name)
+		}
+		if rec.Added.After(info.Metadata.LastTagTime) {
+			info.Metadata.LastTagTime = rec.Added
 		}
 	}
 	return nil
-}
-
-func tagTime(info *imageInfo) time.Time {
-	t, err := time.Parse(time.RFC3339Nano, info.Metadata.LastTagTime)
-	if err != nil {
-		return time.Time{}
-	}
-	return t
 }
 
 // repositoryOf cuts tag and digest off a full image name, and says whether
@@ -220,7 +337,7 @@ type remoteInfo struct {
 	DockerVersion string
 	Labels        map[string]string
 	Architecture  string
-	OS            string `json:"Os"`
+	Os            string
 	Layers        []digest.Digest
 	LayersData    []layerData
 	Env           []string
@@ -233,10 +350,10 @@ type layerData struct {
 	Annotations map[string]string
 }
 
-func (s *session) inspectRemote(ctx context.Context, img *pull.Image) error {
-	info := remoteInfo{
+func (s *session) inspectRemote(ctx context.Context, img *pull.Image) (*remoteInfo, error) {
+	info := &remoteInfo{
 		Digest: img.Manifest.Descriptor.Digest, RepoTags: []string{}, Created: img.Spec.Created,
-		Labels: img.Spec.Config.Labels, Architecture: img.Spec.Architecture, OS: img.Spec.OS,
+		Labels: img.Spec.Config.Labels, Architecture: img.Spec.Architecture, Os: img.Spec.OS,
 		Layers: []digest.Digest{}, LayersData: []layerData{}, Env: img.Spec.Config.Env,
 	}
 	if img.Index != nil {
@@ -261,7 +378,7 @@ func (s *session) inspectRemote(ctx context.Context, img *pull.Image) error {
 		info.Layers = append(info.Layers, l.Descriptor.Digest)
 		info.LayersData = append(info.LayersData, dataOf(l.Descriptor))
 	}
-	return s.printJSON(info)
+	return info, nil
 }
 
 func dataOf(d ocispec.Descriptor) layerData {

@@ -33,6 +33,8 @@ func TestScript(t *testing.T) {
 	dir := t.TempDir()
 	image := filepath.Join(dir, "image")
 	buildDemo(t, image)
+	odd := filepath.Join(dir, "odd")
+	buildOdd(t, odd)
 	open := registry(t, nil, "lab/demo:v1=oci:"+image)
 	locked := registry(t, serve.NewTokenAuth(serve.TokenOptions{Username: "ann", Password: "s3cret"}), "lab/demo:v1=oci:"+image)
 	testscript.Run(t, testscript.Params{
@@ -44,6 +46,7 @@ func TestScript(t *testing.T) {
 			e.Setenv("REGISTRY", open)
 			e.Setenv("LOCKED", locked)
 			e.Setenv("IMAGE", image)
+			e.Setenv("ODD", odd)
 			e.Setenv("WORKID", strconv.Itoa(os.Getpid()))
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("XDG_DATA_HOME", filepath.Join(e.WorkDir, "data"))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"sync"
 
@@ -183,13 +184,23 @@ func (s *session) observeStore(e overlay.Event) {
 }
 
 // parse reads an image name. A login given on the command line is for its
-// registry, and for no other that a mirror or a redirect leads to.
+// registry, and for no other that a mirror or a redirect leads to. The store
+// keeps names, so that of a file must mean the same from every directory.
 func (s *session) parse(arg string) (pull.Reference, error) {
 	ref, err := pull.ParseReference(arg)
-	if err == nil && ref.Transport == pull.Registry {
+	switch {
+	case err != nil:
+		return ref, err
+	case ref.Transport == pull.Registry:
 		s.logins.Host = ref.Host
+	case ref.Path != "-":
+		path, err := filepath.Abs(ref.Path)
+		// A colon would end the path where the name is read again.
+		if err == nil && !strings.Contains(path, ":") {
+			ref.Path = path
+		}
 	}
-	return ref, err
+	return ref, nil
 }
 
 // readLogins finds out where logins come from: the command line, or the

@@ -17,6 +17,8 @@ import (
 type imageTree struct {
 	*imagetree.Tree
 	session *session
+	layers  int // how many of the image's are wanted, from the base; 0 for all
+	img     *pull.Image
 	fetched []digest.Digest // blobs that the store did not have before
 }
 
@@ -56,10 +58,17 @@ func (t *imageTree) load(ctx context.Context, arg string) error {
 // read there, unless it is to be kept.
 func (t *imageTree) fetch(ctx context.Context, arg string) (*pull.Image, error) {
 	s := t.session
-	img, err := s.findIf(ctx, arg, s.hasBlobs)
+	img, err := s.findIf(ctx, arg, func(img *pull.Image) bool {
+		img, err := t.lower(img)
+		return err != nil || s.hasBlobs(img)
+	})
+	if err == nil {
+		img, err = t.lower(img)
+	}
 	if err != nil {
 		return nil, err
 	}
+	t.img = img
 	keep := s.flags.Bool("keep-blobs")
 	if img.Reference.Transport != pull.Registry && !keep || s.hasBlobs(img) && !keep {
 		return img, nil
@@ -77,6 +86,22 @@ func (t *imageTree) fetch(ctx context.Context, arg string) (*pull.Image, error) 
 		return nil, err
 	}
 	return img, s.tag(ctx, img)
+}
+
+// lower returns the image without the layers above those that are wanted.
+func (t *imageTree) lower(img *pull.Image) (*pull.Image, error) {
+	if t.layers > len(img.Layers) {
+		return nil, &codedError{
+			fmt.Errorf("find layer %d of %s: the image has %s", t.layers, img.Reference, count(len(img.Layers), "layer")),
+			exitNotFound,
+		}
+	}
+	if t.layers == 0 {
+		return img, nil
+	}
+	part := *img
+	part.Layers = img.Layers[:t.layers]
+	return &part, nil
 }
 
 // hasBlobs says whether the store has the blob of every layer.

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/mattn/go-runewidth"
+)
+
+func TestShellName(t *testing.T) {
+	for name, want := range map[string]string{
+		"plain-1.0_x+y@z,%:/": "plain-1.0_x+y@z,%:/", "": "''", "sp ace": "'sp ace'", "a'b": `'a'$'\'''b'`,
+		"line\nbreak": `'line'$'\n''break'`, "\t\r": `$'\t\r'`, "esc\x1b[0m": `'esc'$'\033''[0m'`, "bad\xff": `'bad'$'\377'`,
+		"ü中": "ü中", "turn\u202eback": `'turn'$'\342\200\256''back'`, "$HOME": "'$HOME'", "~": "'~'", `back\slash`: `'back\slash'`,
+		"\uFFFD": "\uFFFD", "#x": "'#x'",
+	} {
+		if got := shellName(name); got != want {
+			t.Errorf("%q: %s, expected %s", name, got, want)
+		}
+	}
+}
+
+// FuzzShellName has names that could be anything: what is printed of them
+// cannot move a cursor, and is one word.
+func FuzzShellName(f *testing.F) {
+	for _, name := range []string{"a", "a\nb", "\x1b]0;x\a", "\xff\xfe", "'", "\u202e", "\u0085"} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		for _, r := range shellName(name) {
+			if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 || r == '\u202e' {
+				t.Errorf("%q is printed as %q", name, shellName(name))
+			}
+		}
+	})
+}
+
+func TestFitColumns(t *testing.T) {
+	columns := []column{{title: "A"}, {title: "B", shrink: true}, {title: "C", shrink: true}}
+	rows := [][]string{{"A", "B", "C"}, {strings.Repeat("a", 10), strings.Repeat("b", 40), strings.Repeat("中", 10)}}
+	for limit, want := range map[int][]int{
+		0: {10, 40, 20}, 200: {10, 40, 20}, 76: {10, 40, 20}, 70: {10, 34, 20}, 50: {10, 17, 17}, 20: {10, 7, 7},
+	} {
+		got := fitColumns(columns, rows, limit)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("limit %d: %s", limit, diff)
+		}
+		var b strings.Builder
+		if err := writeRow(&b, rows[1], got); err != nil {
+			t.Fatal(err)
+		}
+		if w := runewidth.StringWidth(strings.TrimSpace(b.String())); limit >= 30 && w > limit {
+			t.Errorf("limit %d: %d columns", limit, w)
+		}
+	}
+}
+
+func TestUnescape(t *testing.T) {
+	for text, want := range map[string]string{
+		`{{.A}}\t{{.B}}\n`: "{{.A}}\t{{.B}}\n", `{{join .A "\n"}}\n`: "{{join .A \"\\n\"}}\n", `\t`: "\t", `{{.A`: "{{.A", "": "",
+	} {
+		if got := unescape(text); got != want {
+			t.Errorf("%q: %q, expected %q", text, got, want)
+		}
+	}
+}
+
+func TestModeString(t *testing.T) {
+	for mode, want := range map[uint32]string{
+		0o100644: "-rw-r--r--", 0o040755: "drwxr-xr-x", 0o120777: "lrwxrwxrwx", 0o020600: "crw-------", 0o060660: "brw-rw----",
+		0o010000: "p---------", 0o104755: "-rwsr-xr-x", 0o104644: "-rwSr--r--", 0o102711: "-rwx--s--x", 0o102701: "-rwx--S--x",
+		0o041777: "drwxrwxrwt", 0o041770: "drwxrwx--T",
+	} {
+		if got := modeString(mode); got != want {
+			t.Errorf("%o: %s, expected %s", mode, got, want)
+		}
+	}
+}

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"bufio"
+	"io"
+	"strings"
+
+	"github.com/mattn/go-runewidth"
+	"golang.org/x/term"
+)
+
+// column is one of a table.
+type column struct {
+	title string
+	// shrink says that the column may be cut to fit a terminal.
+	shrink bool
+}
+
+// leastWidth is what a column is never cut below.
+const leastWidth = 7
+
+// columnGap is what separates columns.
+const columnGap = 3
+
+// terminalWidth is how many columns standard output shows, 0 if it is no
+// terminal.
+func (c *call) terminalWidth() int {
+	if !term.IsTerminal(int(c.std.out.Fd())) {
+		return 0
+	}
+	width, _, err := term.GetSize(int(c.std.out.Fd()))
+	if err != nil || width <= 0 {
+		return 80
+	}
+	return width
+}
+
+// noTrunc says whether tables have to be whole: when asked to, and when no
+// person looks at them.
+func (c *call) noTrunc() bool {
+	return c.flags.Bool("no-trunc") || c.terminalWidth() == 0
+}
+
+// table prints rows under a header, columns aligned. Cells may come from an
+// image, such as its architecture.
+func (s *session) table(header []string, rows [][]string) error {
+	columns := make([]column, len(header))
+	for i, title := range header {
+		columns[i] = column{title: title}
+	}
+	return s.writeTable(columns, rows)
+}
+
+// writeTable prints rows under a header, columns aligned and cut to what the
+// terminal shows.
+func (s *session) writeTable(columns []column, rows [][]string) error {
+	s.endProgress()
+	clean := make([][]string, 0, len(rows)+1)
+	head := make([]string, len(columns))
+	for i, c := range columns {
+		head[i] = c.title
+	}
+	clean = append(clean, head)
+	for _, row := range rows {
+		cells := make([]string, len(row))
+		for i := range row {
+			cells[i] = oneLine(row[i])
+		}
+		clean = append(clean, cells)
+	}
+	limit := 0
+	if !s.noTrunc() {
+		limit = s.terminalWidth()
+	}
+	widths := fitColumns(columns, clean, limit)
+	return s.output(func(w io.Writer) error {
+		for _, row := range clean {
+			if err := writeRow(w, row, widths); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// fitColumns returns the columns' widths. With a limit, the widest of those
+// that may shrink give way first.
+func fitColumns(columns []column, rows [][]string, limit int) []int {
+	widths := make([]int, len(columns))
+	for _, row := range rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], runewidth.StringWidth(cell))
+		}
+	}
+	if limit == 0 {
+		return widths
+	}
+	over := columnGap*(len(columns)-1) - limit
+	for _, w := range widths {
+		over += w
+	}
+	for ; over > 0; over-- {
+		widest := -1
+		for i, c := range columns {
+			if c.shrink && widths[i] > leastWidth && (widest < 0 || widths[i] > widths[widest]) {
+				widest = i
+			}
+		}
+		if widest < 0 {
+			break
+		}
+		widths[widest]--
+	}
+	return widths
+}
+
+func writeRow(w io.Writer, row []string, widths []int) error {
+	var b strings.Builder
+	for i, cell := range row {
+		cell = runewidth.Truncate(cell, widths[i], "…")
+		b.WriteString(cell)
+		if i < len(row)-1 {
+			b.WriteString(strings.Repeat(" ", widths[i]-runewidth.StringWidth(cell)+columnGap))
+		}
+	}
+	_, err := io.WriteString(w, strings.TrimRight(b.String(), " ")+"\n")
+	return err
+}
+
+// output lets write print a result of many pieces.
+func (s *session) output(write func(io.Writer) error) error {
+	s.endProgress()
+	out := &resultWriter{w: s.std.out}
+	w := bufio.NewWriterSize(out, 64<<10)
+	err := write(w)
+	if ferr := w.Flush(); err == nil {
+		err = ferr
+	}
+	return err
+}
+
+// outputError is standard output's, whatever was being written to it.
+type outputError struct{ err error }
+
+func (e *outputError) Error() string { return "write standard output: " + e.err.Error() }
+
+func (e *outputError) Unwrap() error { return e.err }
+
+// resultWriter makes outputErrors of its errors.
+type resultWriter struct{ w io.Writer }
+
+func (r *resultWriter) Write(p []byte) (int, error) {
+	n, err := r.w.Write(p)
+	if err != nil {
+		return n, &outputError{err}
+	}
+	return n, nil
+}
