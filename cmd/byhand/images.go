@@ -58,7 +58,7 @@ func doImages(ctx context.Context, s *session) error {
 	}
 	shown := make([]row, len(rows))
 	for i := range rows {
-		shown[i] = rows[i].show()
+		shown[i] = rows[i].show(s.call)
 		if f != nil {
 			s.describeImage(ctx, images[i], shown[i].fields)
 		}
@@ -77,7 +77,7 @@ func imagesListing() listing {
 }
 
 // show returns the row as people and templates see it.
-func (r *imageRow) show() row {
+func (r *imageRow) show(c *call) row {
 	bytes := "-"
 	if r.Size > 0 {
 		bytes = size(r.Size)
@@ -88,7 +88,7 @@ func (r *imageRow) show() row {
 		tag, _, _ = strings.Cut(rest[1:], "@")
 	}
 	return row{
-		cells: []string{r.Name, r.Platform, short(r.Digest), bytes},
+		cells: []string{r.Name, r.Platform, c.digest(r.Digest), bytes},
 		fields: record{
 			"Name": r.Name, "Repository": repository, "Tag": tag, "Digest": r.Digest.String(), "Platform": r.Platform,
 			"Size": bytes, "Added": r.Added.Format(time.RFC3339),
