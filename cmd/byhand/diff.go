@@ -41,6 +41,7 @@ type layerDiff struct {
 type changeRow struct {
 	Kind     string `json:"kind"` // A, C or D
 	Path     string `json:"path"`
+	Bytes    []byte `json:"pathBytes,omitempty"` // of a path that JSON has no way to write, in base64
 	Type     string `json:"type"`
 	Size     int64  `json:"size"`               // of the content that the layer brings
 	Hidden   int64  `json:"hidden"`             // bytes of lower layers that do not show any more
@@ -136,7 +137,7 @@ func (r *changeRow) marker() string {
 
 func newChangeRow(layer int, c *imagetree.Change) changeRow {
 	return changeRow{
-		Kind: string(c.Kind), Path: rooted(c.Entry.Name), Type: fileType(c.Entry.Mode),
+		Kind: string(c.Kind), Path: rooted(c.Entry.Name), Bytes: oddBytes(rooted(c.Entry.Name)), Type: fileType(c.Entry.Mode),
 		Size: c.Added(layer), Hidden: c.Hidden, Opaque: c.Opaque, Whiteout: c.Whiteout,
 	}
 }

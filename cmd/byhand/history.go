@@ -109,12 +109,12 @@ func historyListing() listing {
 		columns: []column{
 			{title: "IMAGE"},
 			{title: "CREATED"},
-			{title: "CREATED BY", shrink: true},
+			{title: "CREATED BY", least: 16},
 			{title: "SIZE"},
-			{title: "COMMENT", shrink: true},
-			{title: "LAYER"},
-			{title: "DIFF ID"},
-			{title: "CHAIN ID"},
+			{title: "COMMENT", least: 7},
+			{title: "LAYER", least: shortDigest},
+			{title: "DIFF ID", least: shortDigest},
+			{title: "CHAIN ID", least: shortDigest},
 		},
 		fields: record{
 			"ID": "IMAGE", "CreatedSince": "CREATED", "CreatedAt": "CREATED AT", "CreatedBy": "CREATED BY",

@@ -172,16 +172,16 @@ func layersListing() listing {
 	return listing{
 		columns: []column{
 			{title: "LAYER"},
-			{title: "DIGEST", shrink: true},
-			{title: "DIFF ID", shrink: true},
-			{title: "CHAIN ID", shrink: true},
+			{title: "DIGEST", least: shortDigest},
+			{title: "DIFF ID", least: shortDigest},
+			{title: "CHAIN ID", least: shortDigest},
 			{title: "SIZE"},
 			{title: "UNCOMPRESSED"},
 			{title: "FILES"},
 			{title: "WHITEOUTS"},
 			{title: "OPAQUE"},
 			{title: "WASTED"},
-			{title: "LOWER DIR", shrink: true},
+			{title: "LOWER DIR", least: shortDigest},
 		},
 		fields: record{
 			"Layer": "LAYER", "Digest": "DIGEST", "DiffID": "DIFF ID", "ChainID": "CHAIN ID", "MediaType": "MEDIA TYPE",

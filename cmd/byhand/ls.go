@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/urfave/cli/v2"
@@ -40,8 +41,9 @@ func lsCommand(std streams) *cli.Command {
 // fileRow is a file of the merged tree.
 type fileRow struct {
 	Path    string            `json:"path"`
-	Type    string            `json:"type"` // file, directory, symlink, char, block, fifo
-	Mode    string            `json:"mode"` // permission bits, octal
+	Bytes   []byte            `json:"pathBytes,omitempty"` // of a path that JSON has no way to write, in base64
+	Type    string            `json:"type"`                // file, directory, symlink, char, block, fifo
+	Mode    string            `json:"mode"`                // permission bits, octal
 	UID     uint32            `json:"uid"`
 	GID     uint32            `json:"gid"`
 	Size    int64             `json:"size"`
@@ -124,7 +126,7 @@ func (t *imageTree) files(ctx context.Context) ([]fileRow, error) {
 
 func (t *imageTree) fileRow(e *imagetree.Entry, name string) fileRow {
 	r := fileRow{
-		Path: rooted(e.Name), Type: fileType(e.Mode), Mode: fmt.Sprintf("%04o", e.Mode&0o7777), UID: e.UID, GID: e.GID,
+		Path: rooted(e.Name), Bytes: oddBytes(rooted(e.Name)), Type: fileType(e.Mode), Mode: fmt.Sprintf("%04o", e.Mode&0o7777), UID: e.UID, GID: e.GID,
 		Size: e.Size, ModTime: e.ModTime.UTC(), Link: e.Link, Major: e.Major, Minor: e.Minor,
 		Layer: e.Layer, name: name, mode: modeString(e.Mode),
 	}
@@ -217,6 +219,14 @@ func (r *fileRow) fields() record {
 
 // rooted is a tree's name as a path from the image's root.
 func rooted(name string) string { return path.Join("/", name) }
+
+// oddBytes returns the bytes of a path that is not UTF-8.
+func oddBytes(path string) []byte {
+	if utf8.ValidString(path) {
+		return nil
+	}
+	return []byte(path)
+}
 
 // Types of files, as JSON and templates have them.
 const (

@@ -12,12 +12,13 @@ import (
 // column is one of a table.
 type column struct {
 	title string
-	// shrink says that the column may be cut to fit a terminal.
-	shrink bool
+	// least is the width down to which the column may be cut to fit a
+	// terminal; 0 leaves it whole.
+	least int
 }
 
-// leastWidth is what a column is never cut below.
-const leastWidth = 7
+// shortDigest is the least width of a column of digests.
+const shortDigest = 8
 
 // columnGap is what separates columns.
 const columnGap = 3
@@ -83,8 +84,8 @@ func (s *session) writeTable(columns []column, rows [][]string) error {
 	})
 }
 
-// fitColumns returns the columns' widths. With a limit, the widest of those
-// that may shrink give way first.
+// fitColumns returns the columns' widths. With a limit, those that can spare
+// most give way first.
 func fitColumns(columns []column, rows [][]string, limit int) []int {
 	widths := make([]int, len(columns))
 	for _, row := range rows {
@@ -100,16 +101,16 @@ func fitColumns(columns []column, rows [][]string, limit int) []int {
 		over += w
 	}
 	for ; over > 0; over-- {
-		widest := -1
+		richest, most := -1, 0
 		for i, c := range columns {
-			if c.shrink && widths[i] > leastWidth && (widest < 0 || widths[i] > widths[widest]) {
-				widest = i
+			if spare := widths[i] - c.least; c.least > 0 && spare > most {
+				richest, most = i, spare
 			}
 		}
-		if widest < 0 {
+		if richest < 0 {
 			break
 		}
-		widths[widest]--
+		widths[richest]--
 	}
 	return widths
 }
