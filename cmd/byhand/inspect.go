@@ -20,7 +20,7 @@ func inspectCommand(std streams) *cli.Command {
 	return &cli.Command{
 		Name:      "inspect",
 		Usage:     "show what an image is, as JSON",
-		UsageText: "byhand inspect [--remote | --raw [--config | --index]] IMAGE…",
+		UsageText: "byhand inspect [--remote | --raw] [--config | --index] IMAGE…",
 		Description: "Prints what docker image inspect prints. An image that the store lacks is looked\n" +
 			"up at its source, without its layers. --remote always asks the source, and prints\n" +
 			"what skopeo inspect prints.\n\n   byhand inspect alpine | jq '.[0].Config.Cmd'\n" +
