@@ -26,23 +26,22 @@ func exportCommand(std streams) *cli.Command {
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write to `FILE`, - for standard output"},
 			keepBlobsFlag(),
 		},
-		Action: action(std, operands{min: 1, max: 1}, withStore(doExport)),
+		Action: action(std, operands{min: 1, max: 1}, withTree(doExport)),
 	}
 }
 
-func doExport(ctx context.Context, s *session) (err error) {
+func doExport(ctx context.Context, t *imageTree) error {
+	s := t.session
 	out := s.flags.String("output")
 	if out == "" {
 		return usagef("export: name a file with -o FILE, or -o - for standard output")
 	}
-	t := &imageTree{session: s}
-	defer func() { err = errors.Join(err, t.free(ctx)) }()
 	if err := t.load(ctx, s.args[0]); err != nil {
 		return err
 	}
 	s.endProgress()
 	if out == "-" {
-		return t.Export(ctx, s.std.out)
+		return t.Export(ctx, &resultWriter{s.std.out})
 	}
 	d, err := exportFile(out, func(w io.Writer) error { return t.Export(ctx, w) })
 	if err != nil {
