@@ -81,7 +81,3 @@ func (t *Tree) find(name string, follow bool) (f found, real string, err error) 
 	}
 	return f, path.Join(c.path(), base), nil
 }
-
-func notDir(name string) error {
-	return &fs.PathError{Op: "read directory", Path: name, Err: unix.ENOTDIR}
-}

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"runtime"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/byhand/byhand/unpack"
 )
@@ -121,18 +123,11 @@ func (t *Tree) Walk(ctx context.Context, fn func(Entry) error) error {
 
 // WalkBelow calls fn as Walk does, for what is below the directory name alone.
 func (t *Tree) WalkBelow(ctx context.Context, name string, fn func(Entry) error) error {
-	f, real, err := t.find(name, true)
+	dir, prefix, err := t.findDir(name)
 	if err != nil {
 		return err
 	}
-	if !f.isDir() {
-		return notDir(name)
-	}
-	prefix := real + "/"
-	if real == "." {
-		prefix = ""
-	}
-	return walk(ctx, f.sub, prefix, fn)
+	return walk(ctx, dir, prefix, fn)
 }
 
 // walk walks what d holds. prefix ends in a slash, or is empty for the root.
@@ -179,22 +174,30 @@ func (t *Tree) Lookup(name string, follow bool) (Entry, error) {
 // ReadDir returns what the directory holds, names in byte order. A symbolic
 // link to one will do. Errors are *fs.PathError.
 func (t *Tree) ReadDir(name string) ([]Entry, error) {
-	f, real, err := t.find(name, true)
+	dir, prefix, err := t.findDir(name)
 	if err != nil {
 		return nil, err
 	}
-	if !f.isDir() {
-		return nil, notDir(name)
-	}
-	prefix := real + "/"
-	if real == "." {
-		prefix = ""
-	}
 	var entries []Entry
-	for _, base := range f.sub.names() {
-		if kid, ok := f.sub.lookup(base); ok {
+	for _, base := range dir.names() {
+		if kid, ok := dir.lookup(base); ok {
 			entries = append(entries, newEntry(prefix+base, kid))
 		}
 	}
 	return entries, nil
+}
+
+// findDir finds a directory, and what stands before the names of what it
+// holds.
+func (t *Tree) findDir(name string) (dir merged, prefix string, err error) {
+	f, real, err := t.find(name, true)
+	switch {
+	case err != nil:
+		return nil, "", err
+	case !f.isDir():
+		return nil, "", &fs.PathError{Op: "read directory", Path: name, Err: unix.ENOTDIR}
+	case real == ".":
+		return f.sub, "", nil
+	}
+	return f.sub, real + "/", nil
 }
