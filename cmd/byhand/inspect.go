@@ -116,7 +116,7 @@ func (s *session) info(ctx context.Context, img *pull.Image) (any, error) {
 func (s *session) inspectBy(f *format, infos []any) error {
 	var lines []string
 	for _, info := range infos {
-		line, err := f.execute(info)
+		line, err := f.executeTyped(info)
 		if err != nil {
 			var raw any
 			if raw, err = plainJSON(info); err != nil {

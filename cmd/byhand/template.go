@@ -47,15 +47,27 @@ func newFormat(text string) (*format, error) {
 		}
 	}
 	var err error
-	f.template, err = template.New("").Funcs(templateFuncs()).Option("missingkey=error").Parse(unescape(text))
+	f.template, err = template.New("").Funcs(templateFuncs()).Parse(unescape(text))
 	if err != nil {
 		return nil, usagef("--format: %s", templateError(err))
 	}
 	return f, nil
 }
 
-// execute returns what the template makes of v.
+// execute returns what the template makes of v. A key that a map lacks is an
+// error.
 func (f *format) execute(v any) (string, error) {
+	return f.run(v, "missingkey=error")
+}
+
+// executeTyped does so for Docker's and skopeo's own types. As with these, a
+// key that a map lacks, such as a label, is <no value>.
+func (f *format) executeTyped(v any) (string, error) {
+	return f.run(v, "missingkey=default")
+}
+
+func (f *format) run(v any, option string) (string, error) {
+	f.template.Option(option)
 	var b strings.Builder
 	if err := f.template.Execute(&b, v); err != nil {
 		return "", fmt.Errorf("--format: %s", templateError(err))
