@@ -237,7 +237,7 @@ func (s *session) inspectLocal(ctx context.Context, img *pull.Image) (*imageInfo
 		return nil, err
 	}
 	layers, err := s.store.Layers(diffIDs(img))
-	if err != nil {
+	if err != nil || len(layers) == 0 {
 		return info, nil //nolint:nilerr // an image that is not unpacked has no directories to tell of
 	}
 	info.Size = 0

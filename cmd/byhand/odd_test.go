@@ -57,9 +57,17 @@ func buildOdd(t *testing.T, dir string) {
 			{"created_by": "four, which has no layer"},
 		},
 	}
-	manifest := ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest}
-	var diffIDs []digest.Digest
-	for _, raw := range oddLayers() {
+	buildImage(t, dir, image, oddLayers())
+}
+
+// buildImage writes an image layout of the config and layers to dir.
+func buildImage(t *testing.T, dir string, image map[string]any, layers [][]byte) {
+	t.Helper()
+	manifest := ocispec.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, Layers: []ocispec.Descriptor{},
+	}
+	diffIDs := []digest.Digest{}
+	for _, raw := range layers {
 		diffIDs = append(diffIDs, digest.FromBytes(raw))
 		var b bytes.Buffer
 		w := gzip.NewWriter(&b)

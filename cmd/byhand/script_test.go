@@ -35,6 +35,8 @@ func TestScript(t *testing.T) {
 	buildDemo(t, image)
 	odd := filepath.Join(dir, "odd")
 	buildOdd(t, odd)
+	empty := filepath.Join(dir, "empty")
+	buildImage(t, empty, map[string]any{"architecture": runtime.GOARCH, "os": "linux"}, nil)
 	open := registry(t, nil, "lab/demo:v1=oci:"+image)
 	locked := registry(t, serve.NewTokenAuth(serve.TokenOptions{Username: "ann", Password: "s3cret"}), "lab/demo:v1=oci:"+image)
 	testscript.Run(t, testscript.Params{
@@ -47,6 +49,7 @@ func TestScript(t *testing.T) {
 			e.Setenv("LOCKED", locked)
 			e.Setenv("IMAGE", image)
 			e.Setenv("ODD", odd)
+			e.Setenv("EMPTY", empty)
 			e.Setenv("WORKID", strconv.Itoa(os.Getpid()))
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("XDG_DATA_HOME", filepath.Join(e.WorkDir, "data"))
