@@ -63,19 +63,18 @@ func doDiff(ctx context.Context, t *imageTree) error {
 		return err
 	}
 	if s.flags.Bool("json") {
-		diffs := []layerDiff{}
-		for n := first; n <= t.Layers(); n++ {
-			d := layerDiff{Layer: n, Digest: t.img.Layers[n-1].Descriptor.Digest, Changes: []changeRow{}}
-			err := t.Changes(ctx, n, func(c imagetree.Change) error {
-				d.Changes = append(d.Changes, newChangeRow(n, &c))
-				return nil
-			})
-			if err != nil {
-				return err
+		return s.printJSONList(func(yield func(any) error) error {
+			for n := first; n <= t.Layers(); n++ {
+				d, err := t.layerDiff(ctx, n)
+				if err == nil {
+					err = yield(d)
+				}
+				if err != nil {
+					return err
+				}
 			}
-			diffs = append(diffs, d)
-		}
-		return s.printJSON(diffs)
+			return nil
+		})
 	}
 	return s.output(func(w io.Writer) error {
 		for n := first; n <= t.Layers(); n++ {
@@ -90,6 +89,15 @@ func doDiff(ctx context.Context, t *imageTree) error {
 		}
 		return nil
 	})
+}
+
+func (t *imageTree) layerDiff(ctx context.Context, n int) (*layerDiff, error) {
+	d := &layerDiff{Layer: n, Digest: t.img.Layers[n-1].Descriptor.Digest, Changes: []changeRow{}}
+	err := t.Changes(ctx, n, func(c imagetree.Change) error {
+		d.Changes = append(d.Changes, newChangeRow(n, &c))
+		return nil
+	})
+	return d, err
 }
 
 func (t *imageTree) diffHeading(w io.Writer, n int) error {

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -58,4 +60,28 @@ func (s *session) printJSON(v any) error {
 		return fmt.Errorf("write standard output: %w", err)
 	}
 	return nil
+}
+
+// printJSONList prints as printJSON does a list that nobody holds as a whole.
+func (s *session) printJSONList(each func(yield func(any) error) error) error {
+	return s.output(func(w io.Writer) error {
+		before, after := "[\n    ", "[]\n"
+		err := each(func(v any) error {
+			var b bytes.Buffer
+			enc := json.NewEncoder(&b)
+			enc.SetIndent("    ", "    ")
+			enc.SetEscapeHTML(false)
+			if err := enc.Encode(v); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintf(w, "%s%s", before, bytes.TrimRight(b.Bytes(), "\n"))
+			before, after = ",\n    ", "\n]\n"
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		_, err = io.WriteString(w, after)
+		return err
+	})
 }

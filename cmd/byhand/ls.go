@@ -72,23 +72,36 @@ func doLs(ctx context.Context, t *imageTree) error {
 	if err := t.load(ctx, s.args[0]); err != nil {
 		return err
 	}
-	rows, err := t.files(ctx)
+	each, err := t.files(ctx)
 	if err != nil {
 		return err
 	}
-	long := s.flags.Bool("long")
-	if f == nil && !s.flags.Bool("json") {
-		return s.printFiles(rows, long)
+	switch {
+	case f != nil && f.table:
+		var rows []row
+		err := each(func(r *fileRow) error {
+			rows = append(rows, row{fields: r.fields()})
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		return s.list(l, f, rows, nil)
+	case f != nil:
+		return s.formatEach(f, func(yield func(record) error) error {
+			return each(func(r *fileRow) error { return yield(r.fields()) })
+		})
+	case s.flags.Bool("json"):
+		return s.printJSONList(func(yield func(any) error) error {
+			return each(func(r *fileRow) error { return yield(r) })
+		})
 	}
-	shown := make([]row, 0, len(rows))
-	for i := range rows {
-		shown = append(shown, row{fields: rows[i].fields()})
-	}
-	return s.list(l, f, shown, rows)
+	return s.printFiles(each)
 }
 
-// files finds what is to be listed.
-func (t *imageTree) files(ctx context.Context) ([]fileRow, error) {
+// files finds what is to be listed. An image may have millions of files, so
+// that nothing keeps a row of each.
+func (t *imageTree) files(ctx context.Context) (func(fn func(*fileRow) error) error, error) {
 	s := t.session
 	name := "/"
 	if len(s.args) > 1 {
@@ -103,29 +116,30 @@ func (t *imageTree) files(ctx context.Context) ([]fileRow, error) {
 	if err != nil {
 		return nil, t.fileError("list", name, err)
 	}
-	rows := []fileRow{}
 	if !e.IsDir() || s.flags.Bool("directory") {
-		return append(rows, t.fileRow(&e, name)), nil
+		return func(fn func(*fileRow) error) error { return fn(t.fileRow(&e, name)) }, nil
 	}
 	if s.flags.Bool("recursive") {
-		err := t.WalkBelow(ctx, e.Name, func(e imagetree.Entry) error {
-			rows = append(rows, t.fileRow(&e, rooted(e.Name)))
-			return nil
-		})
-		return rows, err
+		return func(fn func(*fileRow) error) error {
+			return t.WalkBelow(ctx, e.Name, func(e imagetree.Entry) error { return fn(t.fileRow(&e, rooted(e.Name))) })
+		}, nil
 	}
 	kids, err := t.ReadDir(e.Name)
 	if err != nil {
 		return nil, t.fileError("list", name, err)
 	}
-	for _, kid := range kids {
-		rows = append(rows, t.fileRow(&kid, path.Base(kid.Name)))
-	}
-	return rows, nil
+	return func(fn func(*fileRow) error) error {
+		for _, kid := range kids {
+			if err := fn(t.fileRow(&kid, path.Base(kid.Name))); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, nil
 }
 
-func (t *imageTree) fileRow(e *imagetree.Entry, name string) fileRow {
-	r := fileRow{
+func (t *imageTree) fileRow(e *imagetree.Entry, name string) *fileRow {
+	r := &fileRow{
 		Path: rooted(e.Name), Bytes: oddBytes(rooted(e.Name)), Type: fileType(e.Mode), Mode: fmt.Sprintf("%04o", e.Mode&0o7777), UID: e.UID, GID: e.GID,
 		Size: e.Size, ModTime: e.ModTime.UTC(), Link: e.Link, Major: e.Major, Minor: e.Minor,
 		Layer: e.Layer, name: name, mode: modeString(e.Mode),
@@ -144,32 +158,32 @@ func (t *imageTree) fileRow(e *imagetree.Entry, name string) fileRow {
 
 // printFiles prints as ls does. The name comes last, since nobody knows what
 // is in it.
-func (s *session) printFiles(rows []fileRow, long bool) error {
-	cells := make([][]string, len(rows))
-	widths := make([]int, len(longLeft))
-	for i := range rows {
-		if !long {
-			break
-		}
-		cells[i] = rows[i].long(s.call)
-		for j, cell := range cells[i] {
-			widths[j] = max(widths[j], len(cell))
+func (s *session) printFiles(each func(func(*fileRow) error) error) error {
+	long := s.flags.Bool("long")
+	var widths [len(longLeft)]int
+	if long {
+		err := each(func(r *fileRow) error {
+			for i, cell := range r.long(s.call) {
+				widths[i] = max(widths[i], len(cell))
+			}
+			return nil
+		})
+		if err != nil {
+			return err
 		}
 	}
 	return s.output(func(w io.Writer) error {
-		for i := range rows {
-			line := s.fileName(rows[i].name)
+		return each(func(r *fileRow) error {
+			line := s.fileName(r.name)
 			if long {
-				line = alignLong(cells[i], widths) + line
-				if rows[i].Type == typeSymlink {
-					line += " -> " + s.fileName(rows[i].Link)
+				line = alignLong(r.long(s.call), widths) + line
+				if r.Type == typeSymlink {
+					line += " -> " + s.fileName(r.Link)
 				}
 			}
-			if _, err := fmt.Fprintln(w, line); err != nil {
-				return err
-			}
-		}
-		return nil
+			_, err := fmt.Fprintln(w, line)
+			return err
+		})
 	})
 }
 
@@ -177,18 +191,18 @@ func (s *session) printFiles(rows []fileRow, long bool) error {
 // size, time, number and digest of the layer.
 var longLeft = [...]bool{true, false, false, true, false, true}
 
-func (r *fileRow) long(c *call) []string {
+func (r *fileRow) long(c *call) [len(longLeft)]string {
 	size := strconv.FormatInt(r.Size, 10)
 	if r.Type == typeChar || r.Type == typeBlock {
 		size = fmt.Sprintf("%d,%d", r.Major, r.Minor)
 	}
-	return []string{
+	return [...]string{
 		r.mode, fmt.Sprintf("%d:%d", r.UID, r.GID), size, r.ModTime.Format(time.DateTime),
 		strconv.Itoa(r.Layer), c.digest(r.Digest),
 	}
 }
 
-func alignLong(cells []string, widths []int) string {
+func alignLong(cells [len(longLeft)]string, widths [len(longLeft)]int) string {
 	var b strings.Builder
 	for i, cell := range cells {
 		fill := strings.Repeat(" ", widths[i]-len(cell))

@@ -227,10 +227,21 @@ func (s *session) list(l listing, f *format, rows []row, values any) error {
 }
 
 func (s *session) formatRows(f *format, rows []row) error {
+	return s.formatEach(f, func(yield func(record) error) error {
+		for _, r := range rows {
+			if err := yield(r.fields); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// formatEach prints a line for each of the records.
+func (s *session) formatEach(f *format, each func(yield func(record) error) error) error {
 	person := s.terminalWidth() > 0
 	return s.output(func(w io.Writer) error {
-		for _, r := range rows {
-			fields := r.fields
+		return each(func(fields record) error {
 			if person {
 				fields = fields.oneLine()
 			}
@@ -238,11 +249,9 @@ func (s *session) formatRows(f *format, rows []row) error {
 			if err != nil {
 				return err
 			}
-			if _, err := fmt.Fprintln(w, line); err != nil {
-				return err
-			}
-		}
-		return nil
+			_, err = fmt.Fprintln(w, line)
+			return err
+		})
 	})
 }
 
