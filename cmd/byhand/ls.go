@@ -32,6 +32,7 @@ func lsCommand(std streams) *cli.Command {
 			&cli.BoolFlag{Name: "recursive", Aliases: []string{"R"}, Usage: "list what is in directories too, with whole paths"},
 			&cli.BoolFlag{Name: "directory", Aliases: []string{"d"}, Usage: "list a directory itself, not what is in it"},
 			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "list names with a dot, as is always done"},
+			&cli.BoolFlag{Name: "one", Aliases: []string{"1"}, Hidden: true}, // a habit: it is always so
 			layerFlag(), formatFlag(), noTruncFlag(), keepBlobsFlag(),
 		},
 		Action: action(std, operands{min: 1, max: 2}, withTree(doLs)),
