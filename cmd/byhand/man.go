@@ -40,32 +40,34 @@ func doMan(_ context.Context, c *call) error {
 func manPages(commands []*cli.Command, app *cli.App) map[string]string {
 	pages := map[string]string{"byhand": mainPage(app)}
 	for _, c := range commands {
-		page := manHead("byhand-"+c.Name, c.Usage, synopses(c), c.Description)
-		page += manOptions("OPTIONS", c.Flags)
+		var page strings.Builder
+		page.WriteString(manHead("byhand-"+c.Name, c.Usage, synopses(c), c.Description))
+		page.WriteString(manOptions("OPTIONS", c.Flags))
 		for _, sub := range c.Subcommands {
-			page += "# " + strings.ToUpper(c.Name+" "+sub.Name) + "\n\n" + sub.Usage + "\n\n" + manText(sub.Description)
-			page += manOptions("", sub.Flags)
+			page.WriteString("# " + strings.ToUpper(c.Name+" "+sub.Name) + "\n\n" + sub.Usage + "\n\n" + manText(sub.Description))
+			page.WriteString(manOptions("", sub.Flags))
 		}
-		pages["byhand-"+c.Name] = page + manSeeAlso("byhand(1)")
+		pages["byhand-"+c.Name] = page.String() + manSeeAlso("byhand(1)")
 	}
 	return pages
 }
 
 func mainPage(app *cli.App) string {
 	synopsis, example, _ := strings.Cut(app.UsageText, "\n\n")
-	page := manHead("byhand", app.Usage, []string{synopsis}, "   "+example)
-	page += "# COMMANDS\n\n"
+	var page strings.Builder
+	page.WriteString(manHead("byhand", app.Usage, []string{synopsis}, "   "+example))
+	page.WriteString("# COMMANDS\n\n")
 	var also []string
 	for _, c := range app.Commands {
-		page += manItem(c.Name, c.Usage)
+		page.WriteString(manItem(c.Name, c.Usage))
 		also = append(also, "byhand-"+c.Name+"(1)")
 	}
-	page += manOptions("GLOBAL OPTIONS", app.Flags)
-	page += "# EXIT STATUS\n\n"
+	page.WriteString(manOptions("GLOBAL OPTIONS", app.Flags))
+	page.WriteString("# EXIT STATUS\n\n")
 	for _, e := range exitMeanings() {
-		page += manItem(e[0], e[1])
+		page.WriteString(manItem(e[0], e[1]))
 	}
-	return page + manSeeAlso(append(also, "runc(8)", "crun(1)", "mount(8)")...)
+	return page.String() + manSeeAlso(append(also, "runc(8)", "crun(1)", "mount(8)")...)
 }
 
 // exitMeanings is the table of docs/cli.md, "Exit status".
@@ -96,15 +98,16 @@ func synopses(c *cli.Command) []string {
 }
 
 func manHead(name, usage string, synopsis []string, description string) string {
-	head := fmt.Sprintf("%% \"%s\" \"1\" \"\" \"byhand %s\" \"byhand manual\"\n\n", strings.ToUpper(name), version())
-	head += "# NAME\n\n" + name + " - " + manEscape(usage) + "\n\n# SYNOPSIS\n\n"
+	var head strings.Builder
+	head.WriteString(fmt.Sprintf("%% \"%s\" \"1\" \"\" \"byhand %s\" \"byhand manual\"\n\n", strings.ToUpper(name), version()))
+	head.WriteString("# NAME\n\n" + name + " - " + manEscape(usage) + "\n\n# SYNOPSIS\n\n")
 	for _, line := range synopsis {
-		head += "**" + manEscape(line) + "**\n\n"
+		head.WriteString("**" + manEscape(line) + "**\n\n")
 	}
 	if description == "" {
-		return head
+		return head.String()
 	}
-	return head + "# DESCRIPTION\n\n" + manText(description)
+	return head.String() + "# DESCRIPTION\n\n" + manText(description)
 }
 
 // manText is help text, in which what is indented is typed.
