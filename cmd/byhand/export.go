@@ -51,11 +51,15 @@ func doExport(ctx context.Context, t *imageTree) error {
 }
 
 // exportFile writes beside and renames, so that the file is whole or not
-// there.
+// there. What is there and is no regular file, such as a device or a pipe, is
+// written to.
 func exportFile(path string, write func(io.Writer) error) (_ digest.Digest, err error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return exportInto(path, write)
+	}
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
-		return "", &codedError{fmt.Errorf("export: %w", err), exitStorage}
+		return "", &codedError{fmt.Errorf("write %s: %w", path, err), exitStorage}
 	}
 	defer func() {
 		if err != nil {
@@ -71,7 +75,21 @@ func exportFile(path string, write func(io.Writer) error) (_ digest.Digest, err 
 		return "", err
 	}
 	if err := os.Rename(f.Name(), path); err != nil {
-		return "", &codedError{fmt.Errorf("export: %w", err), exitStorage}
+		return "", &codedError{fmt.Errorf("write %s: %w", path, err), exitStorage}
+	}
+	return sum.Digest(), nil
+}
+
+// exportInto writes to what is at path.
+func exportInto(path string, write func(io.Writer) error) (digest.Digest, error) {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return "", &codedError{fmt.Errorf("write %s: %w", path, err), exitStorage}
+	}
+	sum := digest.Canonical.Digester()
+	err = write(io.MultiWriter(f, sum.Hash()))
+	if err = errors.Join(err, f.Close()); err != nil {
+		return "", err
 	}
 	return sum.Digest(), nil
 }
