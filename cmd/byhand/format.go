@@ -5,27 +5,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/byhand/byhand/internal/human"
 )
 
-// size prints bytes for people: "3.4 MB", powers of 1000 as docker does.
-func size(n int64) string {
-	if n < 1000 {
-		return fmt.Sprintf("%d B", n)
-	}
-	v, unit := float64(n), ""
-	for _, unit = range []string{"kB", "MB", "GB", "TB"} {
-		if v /= 1000; v < 999.5 {
-			break
-		}
-	}
-	if v < 9.95 {
-		return fmt.Sprintf("%.1f %s", v, unit)
-	}
-	return fmt.Sprintf("%.0f %s", v, unit)
-}
+// size prints bytes for people.
+func size(n int64) string { return human.Bytes(n) }
 
 // count prints "1 layer" or "5 layers".
 func count(n int, noun string) string {
@@ -35,11 +22,8 @@ func count(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// short is a digest as people recognise it: 12 digits.
-func short(d digest.Digest) string {
-	hex := d.String()[strings.IndexByte(d.String(), ':')+1:]
-	return hex[:min(12, len(hex))]
-}
+// short is a digest as people recognise it.
+func short(d digest.Digest) string { return human.Short(d) }
 
 // digest is d for a table: short on a terminal, and whole where a program may
 // read it.
