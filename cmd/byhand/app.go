@@ -95,6 +95,7 @@ func commands(std streams) []*cli.Command {
 		lsCommand(std),
 		catCommand(std),
 		exportCommand(std),
+		reportCommand(std),
 		imagesCommand(std),
 		removeCommand(std),
 		pruneCommand(std),
