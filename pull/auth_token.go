@@ -26,6 +26,7 @@ const (
 // token is a bearer token.
 type token struct {
 	value   string
+	life    time.Duration
 	expires time.Time
 }
 
@@ -69,7 +70,14 @@ func (a *authorizer) token(ctx context.Context, w *watchdog, repo string, r *rep
 	if err != nil {
 		return token{}, attemptError(ctx, err)
 	}
-	return parseToken(body, realm.Host, time.Now())
+	t, err := parseToken(body, realm.Host, time.Now())
+	if err == nil {
+		a.endpoint.observe(Event{Kind: EventToken, Object: a.endpoint.cfg.host, Token: &TokenGrant{
+			From: realm.Host, Service: printable(c.params["service"]), Scopes: printableAll(scopes),
+			Login: r.loginSource(login), Life: t.life,
+		}})
+	}
+	return t, err
 }
 
 // tokenRequest builds the request for a token: OAuth2 for an identity token,
@@ -122,7 +130,7 @@ func (a *authorizer) sendToken(w *watchdog, req *http.Request, asked *url.URL) (
 		}
 	}
 	for n := 0; ; n++ {
-		resp, err := a.endpoint.roundTrip(w, tr, req)
+		resp, err := a.endpoint.roundTrip(w, tr, req, purpose{object: "token", hop: n, token: true})
 		if err != nil || req.Method != http.MethodGet {
 			return resp, err
 		}
@@ -185,7 +193,7 @@ func parseToken(body []byte, host string, now time.Time) (token, error) {
 	}
 	// A tenth is kept in hand for the way there. A token that turns out to
 	// have expired earlier costs one more 401.
-	return token{value: t, expires: now.Add(life - life/10)}, nil
+	return token{value: t, life: life, expires: now.Add(life - life/10)}, nil
 }
 
 // tokenError reports that a token service gave no token.
@@ -193,3 +201,22 @@ type tokenError struct{ err error }
 
 func (e *tokenError) Error() string { return "get token: " + e.err.Error() }
 func (e *tokenError) Unwrap() error { return e.err }
+
+// loginSource says where the login that was sent came from.
+func (r *repoAuth) loginSource(sent Credential) string {
+	if sent.Empty() {
+		return ""
+	}
+	if r.source == "" {
+		return "a login"
+	}
+	return r.source
+}
+
+func printableAll(list []string) []string {
+	out := make([]string, len(list))
+	for i, s := range list {
+		out[i] = printable(s)
+	}
+	return out
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -54,6 +55,9 @@ type Client struct {
 
 	// UserAgent is sent with every request; "" means byhand's own.
 	UserAgent string
+
+	requests atomic.Int64 // sent so far, to number them
+	secrets  secretMemory
 
 	stdin stdinArchive // what Stdin held, once it was read
 

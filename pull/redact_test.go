@@ -172,9 +172,9 @@ func TestEchoedSecrets(t *testing.T) {
 		}
 		resp := &http.Response{
 			StatusCode: http.StatusForbidden, Request: req, Body: io.NopCloser(bytes.NewReader(body)),
-			Header: http.Header{"Www-Authenticate": {said}},
+			Header: http.Header{"Www-Authenticate": {`Bearer realm="https://u:` + url.QueryEscape(secret) + `@h/token?sig=` + url.QueryEscape(secret) + `", error="` + said + `"`}},
 		}
-		got := describeResponse(resp) + statusError(resp).Error()
+		got := fmt.Sprint(receivedHeaders(resp, echoes(req))) + statusError(resp).Error()
 		for _, s := range []string{secret, url.QueryEscape(secret), strings.TrimPrefix(basic, "Basic ")} {
 			if strings.Contains(got, s) {
 				t.Errorf("%s: %q is in %q", name, s, got)

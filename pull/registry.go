@@ -120,6 +120,10 @@ type job struct {
 
 func (r *registry) newJob(object, key string, needs capability, req request) *job {
 	req.repo = r.ref.Repository
+	req.object = object
+	if d := digest.Digest(key); d.Validate() == nil {
+		req.digest = d
+	}
 	return &job{
 		object: object, key: key, needs: needs, request: req,
 		patience: patience{policy: r.policy},

@@ -49,7 +49,8 @@ type resolver struct {
 type node struct {
 	Document
 	manifestDoc
-	object string
+	object   string
+	statedBy string // what its digest was compared with, an Event.StatedBy
 }
 
 // Resolve follows ref to the image for platform p: from an index, possibly
@@ -160,6 +161,14 @@ func (r *resolver) follow(ctx context.Context, object string, desc ocispec.Descr
 	if err != nil {
 		return nil, err
 	}
+	switch {
+	case depth > 0:
+		n.statedBy = ByIndex
+	case desc.Size < 0:
+		n.statedBy = ByReference
+	default:
+		n.statedBy = BySource
+	}
 	return r.descend(ctx, n, depth)
 }
 
@@ -174,7 +183,10 @@ func newNode(object string, raw []byte, declared string, d digest.Digest) (*node
 
 // descend goes from n to an image.
 func (r *resolver) descend(ctx context.Context, n *node, depth int) (*Image, error) {
-	r.client.observe(Event{Kind: EventVerified, Object: n.object, Digest: n.Descriptor.Digest})
+	r.client.observe(Event{
+		Kind: EventVerified, Object: n.object, Digest: n.Descriptor.Digest, MediaType: n.Descriptor.MediaType,
+		StatedBy: n.statedBy, Total: n.Descriptor.Size,
+	})
 	if n.Kind == kindManifest {
 		return r.image(ctx, n)
 	}
@@ -191,12 +203,12 @@ func (r *resolver) descend(ctx context.Context, n *node, depth int) (*Image, err
 // Entries that name a platform come first; others are opened to see.
 func (r *resolver) choose(ctx context.Context, object string, entries []ocispec.Descriptor, depth int) (*Image, error) {
 	best, bestRank := -1, -1
-	var unnamed []ocispec.Descriptor
+	var unnamed []int
 	for i, e := range entries {
 		switch {
 		case !imageEntry(e):
 		case e.Platform == nil || e.Platform.OS == "" && e.Platform.Architecture == "":
-			unnamed = append(unnamed, e)
+			unnamed = append(unnamed, i)
 		default:
 			r.saw(*e.Platform)
 			if n := rank(r.want, *e.Platform); n >= 0 && (bestRank < 0 || n < bestRank) {
@@ -206,10 +218,12 @@ func (r *resolver) choose(ctx context.Context, object string, entries []ocispec.
 	}
 	if best >= 0 {
 		r.chosen = true
+		r.tell(object, entries, best)
 		return r.follow(ctx, r.entryName(entries[best]), entries[best], depth)
 	}
-	for _, e := range unnamed {
-		img, err := r.probe(ctx, e, depth)
+	for _, i := range unnamed {
+		r.tell(object, entries, i)
+		img, err := r.probe(ctx, entries[i], depth)
 		if img != nil || err != nil {
 			return img, err
 		}
@@ -218,6 +232,21 @@ func (r *resolver) choose(ctx context.Context, object string, entries []ocispec.
 		return nil, r.odd
 	}
 	return nil, &PlatformError{Object: object, Want: r.wantName, Have: r.have}
+}
+
+// tell reports which entry of an index is opened.
+func (r *resolver) tell(object string, entries []ocispec.Descriptor, taken int) {
+	c := &Choice{Want: r.wantName, Taken: taken, Entries: make([]ChoiceEntry, len(entries))}
+	for _, p := range r.want {
+		c.Accept = append(c.Accept, FormatPlatform(p))
+	}
+	for i, e := range entries {
+		c.Entries[i] = ChoiceEntry{Digest: e.Digest, Image: imageEntry(e)}
+		if e.Platform != nil {
+			c.Entries[i].Platform = printable(FormatPlatform(*e.Platform))
+		}
+	}
+	r.client.observe(Event{Kind: EventChosen, Object: object, Digest: entries[taken].Digest, Choice: c})
 }
 
 // probe opens an entry that names no platform. It returns nil when that is
@@ -293,7 +322,10 @@ func (r *resolver) image(ctx context.Context, n *node) (*Image, error) {
 	for _, w := range warnings {
 		r.warn(object, w)
 	}
-	r.client.observe(Event{Kind: EventVerified, Object: object, Digest: m.Config.Digest})
+	r.client.observe(Event{
+		Kind: EventVerified, Object: object, Digest: m.Config.Digest, MediaType: m.Config.MediaType,
+		StatedBy: ByManifest, Total: m.Config.Size,
+	})
 	img := &Image{Manifest: n.Document, Config: Document{Descriptor: m.Config, Raw: raw}, Spec: spec}
 	img.Config.Descriptor.Data = nil
 	p := withLinux(spec.Platform)

@@ -69,6 +69,7 @@ func (s *source) manifest(ctx context.Context, object string, desc ocispec.Descr
 		if err == nil {
 			return d.raw, d.mediaType, nil
 		}
+		s.differs(object, desc, err)
 		if d.reject == nil || tries == maxSources || !d.reject() {
 			return nil, "", err
 		}
@@ -103,6 +104,7 @@ func (s *source) fetchDocument(ctx context.Context, object string, desc ocispec.
 	defer func() { _ = body.Close() }()
 	raw, err = readDocument(object, body, desc)
 	if err != nil {
+		s.differs(object, desc, err)
 		return nil, mismatch(err) && rejectSource(body), err
 	}
 	return raw, false, nil
@@ -134,6 +136,7 @@ func (s *source) atHand(ctx context.Context, object string, desc ocispec.Descrip
 	raw, err := readDocument(object+", the local copy", body, desc)
 	switch {
 	case mismatch(err):
+		s.differs(object, desc, err)
 		s.askAgain(object, err)
 		return nil
 	case err != nil:
@@ -179,6 +182,13 @@ func (s *source) warn(object, message string) {
 // second time.
 func (s *source) askAgain(object string, err error) {
 	s.client.observe(Event{Kind: EventWarning, Object: object, Err: err, Message: oneLine(err.Error() + "; fetching it anew")})
+}
+
+// differs tells that one copy of a document is not what it should be.
+func (s *source) differs(object string, desc ocispec.Descriptor, err error) {
+	if mismatch(err) {
+		s.client.observe(Event{Kind: EventMismatch, Object: object, Digest: desc.Digest, Err: err})
+	}
 }
 
 // mismatch says whether err is about content that is not what it has to be.

@@ -176,10 +176,11 @@ func (s *stream) verdict() error {
 		return s.diffVerdict()
 	}
 	if mismatch(err) {
+		s.notify(Event{Kind: EventMismatch, Object: s.object, Digest: s.desc.Digest, StatedBy: ByManifest, Err: err})
 		s.reject()
 	}
 	if err == nil {
-		s.notify(Event{Kind: EventVerified, Object: s.object, Digest: s.desc.Digest})
+		s.verified()
 		return io.EOF
 	}
 	return err
@@ -192,9 +193,17 @@ func (s *stream) diffVerdict() error {
 	}
 	object := s.object + ", uncompressed"
 	if got != s.diffID {
-		return &DigestError{Object: object, Want: s.diffID, Got: got}
+		s.verified()
+		err := &DigestError{Object: object, Want: s.diffID, Got: got}
+		s.notify(Event{Kind: EventMismatch, Object: object, Digest: s.desc.Digest, StatedBy: ByConfig, Err: err})
+		return err
 	}
-	s.notify(Event{Kind: EventVerified, Object: s.object, Digest: s.desc.Digest})
-	s.notify(Event{Kind: EventVerified, Object: object, Digest: s.diffID})
+	s.verified()
+	s.notify(Event{Kind: EventVerified, Object: object, Digest: s.diffID, StatedBy: ByConfig})
 	return io.EOF
+}
+
+// verified tells that the compressed bytes are those of the descriptor.
+func (s *stream) verified() {
+	s.notify(Event{Kind: EventVerified, Object: s.object, Digest: s.desc.Digest, StatedBy: ByManifest, Total: s.desc.Size})
 }

@@ -14,7 +14,10 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/opencontainers/go-digest"
 )
 
 const (
@@ -49,6 +52,10 @@ type endpoint struct {
 	userAgent string
 	plainOK   bool // the user allowed plain HTTP to any host
 	observe   func(Event)
+	requests  *atomic.Int64 // of the client so far
+	secrets   *secretMemory
+
+	authorities []string // certificate files of its own, for display
 
 	own     *http.Transport // for cfg.host: with client certificates
 	foreign *http.Transport // for hosts that it redirects to: without
@@ -70,6 +77,8 @@ func newEndpoint(c *Client, registry string, cfg hostConfig, warn func(error)) *
 		userAgent: c.UserAgent,
 		plainOK:   c.PlainHTTP || c.SkipTLSVerify,
 		observe:   c.observe,
+		requests:  &c.requests,
+		secrets:   &c.secrets,
 	}
 	if e.userAgent == "" {
 		e.userAgent = defaultUserAgent
@@ -78,7 +87,8 @@ func newEndpoint(c *Client, registry string, cfg hostConfig, warn func(error)) *
 	if cfg.dialTimeout > 0 {
 		dial = cfg.dialTimeout
 	}
-	conf := cfg.tls.load(warn)
+	conf, authorities := cfg.tls.load(warn)
+	e.authorities = authorities
 	e.own = newTransport(conf, dial)
 	bare := conf.Clone()
 	bare.Certificates = nil
@@ -155,6 +165,9 @@ func (e *endpoint) firstWarning() bool {
 
 // request is a GET of something below the API's root.
 type request struct {
+	object string        // what is asked for, for display
+	digest digest.Digest // of that, where it is known
+
 	repo   string     // repository, without host
 	path   string     // below the repository: "manifests/latest"
 	query  url.Values // besides ns; may be nil
@@ -373,7 +386,7 @@ func (e *endpoint) follow(ctx context.Context, w *watchdog, r request, scheme, a
 			}
 		}
 		r.addHeaders(req.Header)
-		resp, err := e.roundTrip(w, tr, req)
+		resp, err := e.roundTrip(w, tr, req, purpose{object: r.object, digest: r.digest, hop: n, elsewhere: away})
 		if err != nil {
 			return nil, err
 		}
@@ -404,21 +417,22 @@ func (r request) addHeaders(h http.Header) {
 }
 
 // roundTrip sends one request. The watchdog bounds the time until its answer.
-func (e *endpoint) roundTrip(w *watchdog, tr *http.Transport, req *http.Request) (*http.Response, error) {
+func (e *endpoint) roundTrip(w *watchdog, tr *http.Transport, req *http.Request, a purpose) (*http.Response, error) {
 	req.Header.Set("User-Agent", e.userAgent)
-	where := req.Method + " " + redactURL(req.URL)
-	if part := req.Header.Get("Range"); part != "" {
-		where += " (" + part + ")"
-	}
-	e.observe(Event{Kind: EventRequest, Object: e.cfg.host, Message: where})
+	sent := e.exchange(req, a)
+	e.observe(Event{Kind: EventRequest, Object: e.cfg.host, Exchange: &sent})
+	begun := time.Now()
 	w.arm()
 	resp, err := tr.RoundTrip(req)
 	w.disarm()
+	done := sent // observers may keep what they got
 	if err != nil {
-		return nil, err
+		done.Failure = printable(e.secrets.hide(req).Replace(err.Error()))
+	} else {
+		done.answered(resp, time.Since(begun), e.secrets.hide(req))
 	}
-	e.observe(Event{Kind: EventResponse, Object: e.cfg.host, Message: where + ": " + describeResponse(resp)})
-	return resp, nil
+	e.observe(Event{Kind: EventResponse, Object: e.cfg.host, Exchange: &done})
+	return resp, err
 }
 
 // redirectTarget returns where resp redirects to, or nil.

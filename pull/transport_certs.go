@@ -49,7 +49,9 @@ func certDirs(host string) []string {
 
 // load reads the certificates. What is wrong goes to warn, and the rest is
 // used: a server that needs what is missing will say so.
-func (f tlsFiles) load(warn func(error)) *tls.Config {
+//
+// It also returns the files whose authorities are trusted besides the system's.
+func (f tlsFiles) load(warn func(error)) (*tls.Config, []string) {
 	l := certLoader{warn: warn}
 	for _, file := range f.ca {
 		l.addCA(file)
@@ -68,12 +70,13 @@ func (f tlsFiles) load(warn func(error)) *tls.Config {
 		RootCAs:            l.roots, // nil: the system's
 		Certificates:       l.certs,
 		InsecureSkipVerify: f.skipVerify, // what --tls-verify=false and skip_verify ask for
-	}
+	}, l.files
 }
 
 type certLoader struct {
 	warn  func(error)
 	roots *x509.CertPool
+	files []string // that roots came from
 	certs []tls.Certificate
 }
 
@@ -90,7 +93,9 @@ func (l *certLoader) addCA(file string) {
 	}
 	if !l.roots.AppendCertsFromPEM(pem) {
 		l.warn(&configError{File: file, Err: errors.New("no PEM certificate in it")})
+		return
 	}
+	l.files = append(l.files, file)
 }
 
 func (l *certLoader) addPair(p keyPair) {

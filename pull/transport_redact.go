@@ -3,12 +3,12 @@ package pull
 import (
 	"cmp"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"unicode"
 )
 
@@ -21,6 +21,9 @@ func openParam(name string) bool {
 	}
 	return false
 }
+
+// hiddenParams stands for the parameters that redactURL leaves out.
+const hiddenParams = "…"
 
 // redactURL returns u without user, fragment and the values of parameters that
 // could be secrets.
@@ -44,7 +47,7 @@ func redactURL(u *url.URL) string {
 			if c.RawQuery != "" {
 				c.RawQuery += "&"
 			}
-			c.RawQuery += "…"
+			c.RawQuery += hiddenParams
 		}
 	}
 	return c.String()
@@ -64,7 +67,10 @@ func statusError(resp *http.Response) *StatusError {
 
 // echoes hides the secrets of a request in what is said in answer to it:
 // servers under development repeat them in their errors.
-func echoes(req *http.Request) *strings.Replacer {
+func echoes(req *http.Request) *strings.Replacer { return hiding(secretsOf(req)) }
+
+// secretsOf lists the secrets of a request.
+func secretsOf(req *http.Request) []string {
 	var secrets []string
 	for name, values := range req.Header {
 		switch name {
@@ -84,14 +90,43 @@ func echoes(req *http.Request) *strings.Replacer {
 			secrets = append(secrets, values...)
 		}
 	}
-	if req.GetBody != nil {
-		if body, err := req.GetBody(); err == nil {
-			raw, _ := io.ReadAll(io.LimitReader(body, maxErrorBody)) // our own, in memory
-			form, _ := url.ParseQuery(string(raw))
-			secrets = append(secrets, form["refresh_token"]...)
+	return append(secrets, formOf(req)["refresh_token"]...)
+}
+
+// secretMemory has what a client has sent of secrets: whom it was sent to can
+// repeat it in any later answer.
+type secretMemory struct {
+	mu   sync.Mutex
+	list []string
+}
+
+// hide returns what puts "…" in the place of all secrets that were sent, those
+// of req among them.
+func (m *secretMemory) hide(req *http.Request) *strings.Replacer {
+	const most = 100 // tokens of a client that lives long
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, s := range secretsOf(req) {
+		if !slices.Contains(m.list, s) {
+			m.list = append(m.list, s)
 		}
 	}
-	return hiding(secrets)
+	m.list = m.list[max(0, len(m.list)-most):]
+	return hiding(slices.Clone(m.list))
+}
+
+// formOf returns what a POST of ours says; nil for other requests.
+func formOf(req *http.Request) url.Values {
+	if req.GetBody == nil {
+		return nil
+	}
+	body, err := req.GetBody()
+	if err != nil {
+		return nil
+	}
+	raw, _ := io.ReadAll(io.LimitReader(body, maxErrorBody)) // our own, in memory
+	form, _ := url.ParseQuery(string(raw))
+	return form
 }
 
 // hiding returns what puts "…" in the place of secrets. One of a few bytes
@@ -138,8 +173,10 @@ func parseRegistryErrors(body []byte, hide *strings.Replacer) []RegistryError {
 
 // printable makes a foreign text fit for a terminal: one line, no control
 // characters, not too long.
-func printable(s string) string {
-	const limit = 300
+func printable(s string) string { return printableUpTo(s, 300) }
+
+// printableUpTo is printable for texts of up to limit characters.
+func printableUpTo(s string, limit int) string {
 	s = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return ' '
@@ -150,25 +187,4 @@ func printable(s string) string {
 		s = string(r[:limit]) + "…"
 	}
 	return strings.TrimSpace(s)
-}
-
-// describeResponse tells what an answer's headers say, for the transcript.
-func describeResponse(resp *http.Response) string {
-	var b strings.Builder
-	hide := echoes(resp.Request)
-	fmt.Fprintf(&b, "%d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
-	for _, name := range []string{
-		"Content-Type", "Content-Length", "Content-Range", "Docker-Content-Digest",
-		"Www-Authenticate", "Retry-After", "Link", "Ratelimit-Limit", "Ratelimit-Remaining",
-	} {
-		for _, v := range resp.Header.Values(name) {
-			fmt.Fprintf(&b, "\n%s: %s", name, printable(hide.Replace(v)))
-		}
-	}
-	if loc := resp.Header.Get("Location"); loc != "" {
-		if u, err := url.Parse(loc); err == nil {
-			fmt.Fprintf(&b, "\nLocation: %s", printable(redactURL(u)))
-		}
-	}
-	return b.String()
 }

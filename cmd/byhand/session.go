@@ -152,7 +152,7 @@ func (s *session) observePull(e pull.Event) {
 	case pull.EventVerified:
 		s.log(levelDebug, fmt.Sprintf("%s: %s matches", e.Object, e.Digest))
 	case pull.EventRequest, pull.EventResponse:
-		s.log(levelDebug, e.Message)
+		s.log(levelDebug, e.Exchange.String())
 	}
 }
 
