@@ -40,8 +40,5 @@ func MountClassic(o MountOptions) error {
 // NoLowerdirPlus tells that MountNew found no lowerdir+.
 func NoLowerdirPlus(err error) bool { return errors.Is(err, errNoLowerdirPlus) }
 
-// Quote is quote.
-func Quote(s string) string { return quote(s) }
-
 // StageName is the name of the directory that dst is made in.
 func StageName(dst string) string { return stageName(dst) }

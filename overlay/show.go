@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+
+	"github.com/byhand/byhand/internal/shell"
 )
 
 // MountCommand returns the line for a POSIX shell that does with mount(8)
@@ -28,46 +30,9 @@ func MountCommand(o MountOptions) string {
 		// bytes; this makes it use mount(2). Other versions ignore it.
 		env = "LIBMOUNT_FORCE_MOUNT2=always "
 	}
-	cmd := fmt.Sprintf("%smount -t overlay overlay -o %s %s", env, quote(c.data), quote(target))
+	cmd := fmt.Sprintf("%smount -t overlay overlay -o %s %s", env, shell.Quote(c.data), shell.Quote(target))
 	if c.dir == "/" && filepath.IsAbs(target) {
 		return cmd
 	}
-	return fmt.Sprintf("cd %s && %s", quote(c.dir), cmd)
-}
-
-// quote makes one shell word of s.
-func quote(s string) string {
-	switch {
-	case strings.ContainsAny(s, "\n\r"):
-		return quoteNewline(s)
-	case s != "" && strings.Trim(s, plain) == "":
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
-}
-
-// plain are the characters that no shell treats specially.
-const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+=:,@%^"
-
-// quoteNewline writes s through printf, which keeps the line in one piece.
-// Command substitution drops newlines at the end; "/." protects them, which
-// names the same directory.
-func quoteNewline(s string) string {
-	var b strings.Builder
-	b.WriteString(`"$(printf '`)
-	if strings.HasSuffix(s, "\n") {
-		s += "/."
-	}
-	for i := range len(s) {
-		switch c := s[i]; {
-		case c == '%':
-			b.WriteString("%%")
-		case c < 0x20 || c == 0x7f || c == '\'' || c == '\\':
-			fmt.Fprintf(&b, `\%03o`, c)
-		default:
-			b.WriteByte(c)
-		}
-	}
-	b.WriteString(`')"`)
-	return b.String()
+	return fmt.Sprintf("cd %s && %s", shell.Quote(c.dir), cmd)
 }
