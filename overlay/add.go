@@ -216,7 +216,9 @@ func (t *task) make(ctx context.Context, turn *turn) error {
 		return err
 	}
 	defer st.discard()
-	s.observe(t.event(EventUnpacked))
+	e := t.event(EventUnpacked)
+	e.Unpacked, e.Whiteouts, e.Opaques = st.result, st.whiteouts, st.opaques
+	s.observe(e)
 	if st.open() {
 		if err := t.waitBelow(ctx); err != nil {
 			return err
@@ -224,6 +226,9 @@ func (t *task) make(ctx context.Context, turn *turn) error {
 		if err := st.settle(ctx, t.below()); err != nil {
 			return fmt.Errorf("settle on the layers below: %w", err)
 		}
+		e := t.event(EventSettled)
+		e.Unpacked = st.result
+		s.observe(e)
 	}
 	l, err := st.commit(ctx)
 	if err != nil {

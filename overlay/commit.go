@@ -21,6 +21,8 @@ type staged struct {
 	diff   *os.File // its diff directory
 	result unpack.Result
 	gone   bool // committed or removed
+
+	whiteouts, opaques []string // named by the layer, where Options.Markers asks for them
 }
 
 // stage unpacks the layer's stream into staging. A damaged stream is opened
@@ -62,7 +64,7 @@ func (t *task) stageOnce(ctx context.Context) (_ *staged, err error) {
 		return nil, err
 	}
 	in := &stream{r: rc}
-	st.result, err = unpack.Apply(ctx, st.diff, in.reader(), t.unpackOptions())
+	st.result, err = unpack.Apply(ctx, st.diff, in.reader(), st.unpackOptions())
 	if err == nil {
 		// Apply reads to the end, but it is the end that proves the layer, so
 		// nothing is left to trust here.
@@ -83,13 +85,26 @@ func (t *task) stageOnce(ctx context.Context) (_ *staged, err error) {
 	return st, nil
 }
 
-func (t *task) unpackOptions() unpack.Options {
-	o := t.adder.store.opts
+func (st *staged) unpackOptions() unpack.Options {
+	o := st.task.adder.store.opts
 	u := unpack.Options{Limits: o.Limits, Owners: o.Owners, NoOpenat2: o.NoOpenat2}
 	if o.UserXattr {
 		u.Format = unpack.OverlayUser
 	}
+	if o.Markers {
+		u.Entry = st.marker
+	}
 	return u
+}
+
+// marker notes the name of an entry that hides what is below.
+func (st *staged) marker(e unpack.Entry) {
+	switch e.Type {
+	case 'W':
+		st.whiteouts = append(st.whiteouts, e.Name)
+	case 'O':
+		st.opaques = append(st.opaques, e.Name)
+	}
 }
 
 // newStaged makes an empty layer in staging.

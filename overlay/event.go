@@ -1,6 +1,10 @@
 package overlay
 
-import "time"
+import (
+	"time"
+
+	"github.com/byhand/byhand/unpack"
+)
 
 // EventKind says what an [Event] reports.
 type EventKind int
@@ -11,6 +15,7 @@ const (
 	EventWaiting                    // another process is making the layer; it is waited for
 	EventStarted                    // the layer's stream is being opened
 	EventUnpacked                   // the stream ended and was verified; the layer is staged
+	EventSettled                    // what the layers below decide was decided; Unpacked.Pending says what
 	EventCommitted                  // the layer has its final name
 	EventRetry                      // the stream was damaged (Err) and is fetched once more
 	EventWarning                    // something was left out or left behind; Message says what
@@ -22,8 +27,13 @@ type Event struct {
 	Index   int // the layer's place in the image, from 1, base first
 	ChainID ChainID
 	DiffID  DiffID
-	Layer   Layer         // of EventPresent and EventCommitted
-	Elapsed time.Duration // since the layer's work began
-	Message string
-	Err     error
+	Layer   Layer // of EventPresent and EventCommitted
+	// Unpacked tells what the stream held; of EventUnpacked and EventSettled.
+	Unpacked unpack.Result
+	// Whiteouts and Opaques are names in the layer, of EventUnpacked where
+	// Options.Markers asks for them.
+	Whiteouts, Opaques []string
+	Elapsed            time.Duration // since the layer's work began
+	Message            string
+	Err                error
 }

@@ -35,6 +35,8 @@ type Options struct {
 	Sync bool
 	// NoOpenat2 makes layers as on kernels without openat2(2).
 	NoOpenat2 bool
+	// Markers has EventUnpacked name the whiteouts and opaque directories.
+	Markers bool
 	// Observe is told of every step, from several goroutines at once. It must
 	// return soon.
 	Observe func(Event)
