@@ -33,6 +33,14 @@ func (d *draft) mounts() error {
 	})
 	d.spec.Mounts = append(list, extra...)
 	d.from("mounts", "default, image config.Volumes, --volume, --network")
+	for _, group := range []struct {
+		mounts []specs.Mount
+		from   string
+	}{{list, "default"}, {files, "--network host"}, {image, "image config.Volumes"}, {user, "--volume"}} {
+		for _, m := range group.mounts {
+			d.from("mounts["+m.Destination+"]", group.from)
+		}
+	}
 	return nil
 }
 

@@ -24,7 +24,11 @@ func (d *draft) namespaces() error {
 	for _, t := range types {
 		l.Namespaces = append(l.Namespaces, specs.LinuxNamespace{Type: t})
 	}
-	d.from("linux.namespaces", "default, --network, --rootless")
+	d.from("linux.namespaces", d.namespacesFrom())
+	if d.makesUserNamespace() {
+		d.from("linux.uidMappings", "the caller's IDs, /etc/subuid")
+		d.from("linux.gidMappings", "the caller's IDs, /etc/subgid")
+	}
 	return nil
 }
 
@@ -37,7 +41,7 @@ func (d *draft) names() error {
 		}
 	}
 	if name == "" {
-		name, from = defaultHostname, "default"
+		name, from = defaultHostname, "default: no --hostname"
 	}
 	d.spec.Hostname = name
 	d.from("hostname", from)
@@ -93,7 +97,7 @@ func (d *draft) devices() error {
 	if d.o.Privileged {
 		d.spec.Linux.Devices = d.host.Devices
 	}
-	d.from("linux.resources.devices", "default, --privileged")
+	d.from("linux.resources.devices", devicesFrom(d.o.Privileged))
 	return nil
 }
 
@@ -107,4 +111,23 @@ func (d *draft) hidden() error {
 	d.from("linux.maskedPaths", "default")
 	d.from("linux.readonlyPaths", "default")
 	return nil
+}
+
+// namespacesFrom tells what chose the namespaces.
+func (d *draft) namespacesFrom() string {
+	from := "default"
+	if d.o.hostNetwork() {
+		from += ", without a network of its own: --network host"
+	}
+	if d.makesUserNamespace() {
+		from += ", with a user namespace: the IDs of the caller"
+	}
+	return from
+}
+
+func devicesFrom(privileged bool) string {
+	if privileged {
+		return "--privileged"
+	}
+	return "default: none but those that the runtime adds"
 }

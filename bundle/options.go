@@ -91,6 +91,6 @@ type Volume struct {
 
 // Origin says where a field of config.json comes from.
 type Origin struct {
-	Field string // as in "process.args"
+	Field string // as in "process.args", "process.env[PATH]" or "mounts[/proc]"
 	From  string // as in "image config.Cmd"
 }

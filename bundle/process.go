@@ -16,6 +16,8 @@ func (d *draft) process() error {
 	p := d.spec.Process
 	p.Args = args
 	d.from("process.args", from)
+	d.from("process.terminal", "--tty")
+	d.from("process.noNewPrivileges", "--no-new-privileges")
 	p.Terminal = d.o.Terminal
 	if d.o.Terminal {
 		p.ConsoleSize = d.o.ConsoleSize
@@ -80,7 +82,7 @@ func (d *draft) environment() error {
 			d.warn("variable of the image left out, because it is not NAME=VALUE: " + quoteShort(e))
 			continue
 		}
-		env.set(e)
+		env.set(e, "image config.Env")
 	}
 	for _, e := range d.o.Env {
 		name, _, ok := strings.Cut(e, "=")
@@ -88,41 +90,50 @@ func (d *draft) environment() error {
 			return &OptionError{Option: "env", Value: e, Want: "NAME=VALUE"}
 		}
 		if ok {
-			env.set(e)
+			env.set(e, fromEnvFlag)
 		} else {
 			env.unset(name)
 		}
 	}
-	env.setDefault(defaultPath, false)
+	env.setDefault(defaultPath, "default: the image sets none", false)
 	if d.o.Terminal {
-		env.setDefault(defaultTerm, false)
+		env.setDefault(defaultTerm, "default: a terminal has one", false)
 	}
 	// A shell without HOME finds no configuration, and runtimes disagree
 	// about whom they give one.
-	env.setDefault("HOME="+d.id.Home, true)
+	env.setDefault("HOME="+d.id.Home, "default: of the user, in the image's /etc/passwd", true)
 	d.spec.Process.Env = env.entries()
 	d.from("process.env", "image config.Env, --env, PATH and HOME if missing")
+	for i, e := range env.list {
+		if name, _, _ := strings.Cut(e, "="); e != "" {
+			d.from("process.env["+name+"]", env.from[i])
+		}
+	}
 	return nil
 }
+
+// fromEnvFlag is the origin of variables that the caller gave.
+const fromEnvFlag = "--env"
 
 // environ is a list of NAME=VALUE in which a name occurs once. An empty entry
 // is one that was taken out.
 type environ struct {
 	list  []string
+	from  []string       // where each comes from
 	index map[string]int // of each name; an image may bring hundreds of thousands
 }
 
-func (e *environ) set(entry string) {
+func (e *environ) set(entry, from string) {
 	name, _, _ := strings.Cut(entry, "=")
 	if i, ok := e.index[name]; ok {
-		e.list[i] = entry
+		e.list[i], e.from[i] = entry, from
 		return
 	}
 	if e.index == nil {
 		e.index = map[string]int{}
 	}
 	e.index[name] = len(e.list)
-	e.list = append(e.list, entry)
+	e.list, e.from = append(e.list, entry), append(e.from, from)
 }
 
 func (e *environ) unset(name string) {
@@ -133,14 +144,14 @@ func (e *environ) unset(name string) {
 }
 
 func (e *environ) entries() []string {
-	return slices.DeleteFunc(e.list, func(s string) bool { return s == "" })
+	return slices.DeleteFunc(slices.Clone(e.list), func(s string) bool { return s == "" })
 }
 
 // setDefault adds entry if its name is missing, or empty where that counts.
-func (e *environ) setDefault(entry string, replaceEmpty bool) {
+func (e *environ) setDefault(entry, from string, replaceEmpty bool) {
 	name, _, _ := strings.Cut(entry, "=")
 	if i, ok := e.index[name]; !ok || replaceEmpty && e.list[i] == name+"=" {
-		e.set(entry)
+		e.set(entry, from)
 	}
 }
 

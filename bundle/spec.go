@@ -23,6 +23,11 @@ func Spec(config []byte, root fs.FS, o Options) (Result, error) {
 		return Result{}, err
 	}
 	d.root = tree{root}
+	d.from("ociVersion", "default: the oldest that has every field used here")
+	d.from("root.path", "default")
+	if o.ReadOnly {
+		d.from("root.readonly", "--read-only")
+	}
 	for _, step := range d.steps() {
 		if err := step(); err != nil {
 			return Result{}, err

@@ -20,9 +20,19 @@ type Options struct {
 	Prepare any
 	// Stdin, Stdout and Stderr are the container's; nil means /dev/null.
 	Stdin, Stdout, Stderr *os.File
+	// Observe, when not nil, is told of the plan before anything is started.
+	Observe func(Plan)
 	// StateDir holds the records of runs; empty means /run/byhand for root,
 	// else $XDG_RUNTIME_DIR/byhand, else a directory in /tmp.
 	StateDir string
+}
+
+// Plan is what Run is about to do.
+type Plan struct {
+	Runtime, Bundle, ID string // both paths absolute
+	Terminal            bool   // the container gets a terminal of its own
+	Private             bool   // in a mount namespace of its own
+	PIDNS               bool   // in a pid namespace of its own, besides the container's
 }
 
 // PrepareFunc makes the bundle ready inside the private mount namespace.

@@ -34,6 +34,9 @@ func Run(ctx context.Context, o Options) (int, error) {
 	if err != nil {
 		return CodeFailed, err
 	}
+	if o.Observe != nil {
+		o.Observe(Plan{Runtime: r.Runtime, Bundle: r.Bundle, ID: r.ID, Terminal: r.Terminal, Private: r.Private, PIDNS: r.PIDNS})
+	}
 	sweep(r.StateDir)
 	io, err := plumb(o, r.Terminal)
 	if err != nil {

@@ -24,9 +24,11 @@ type Options struct {
 }
 
 // Access is one answered request. It holds no secret: neither the query, which
-// may carry an account name, nor any header but Range.
+// may carry an account name, nor a header but Range and the scheme of
+// Authorization.
 type Access struct {
 	Method, Path, Range string
+	Authorization       string // its scheme, as in "Bearer"; "" without one
 	Status              int
 	Bytes               int64 // of the body
 	Duration            time.Duration

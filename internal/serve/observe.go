@@ -3,6 +3,7 @@ package serve
 import (
 	"io"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -14,9 +15,25 @@ func observed(next http.Handler, observe func(Access)) http.Handler {
 		next.ServeHTTP(rec, r)
 		observe(Access{
 			Method: r.Method, Path: r.URL.Path, Range: r.Header.Get("Range"),
-			Status: rec.status, Bytes: rec.bytes, Duration: time.Since(start),
+			Authorization: scheme(r.Header.Get("Authorization")),
+			Status:        rec.status, Bytes: rec.bytes, Duration: time.Since(start),
 		})
 	})
+}
+
+// scheme is the part of an Authorization that is no secret, of those that a
+// registry knows.
+func scheme(authorization string) string {
+	word, _, ok := strings.Cut(authorization, " ")
+	for _, known := range []string{"Basic", "Bearer"} {
+		if ok && strings.EqualFold(word, known) {
+			return known
+		}
+	}
+	if authorization != "" {
+		return "unknown"
+	}
+	return ""
 }
 
 type recorder struct {
