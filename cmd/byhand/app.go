@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/byhand/byhand/internal/explain"
 )
 
 // streams are the process's own, so that tests can give others.
@@ -124,6 +126,8 @@ type call struct {
 	std   streams
 	args  []string // operands before "--"
 	rest  []string // what follows "--"; nil without one
+
+	explain *explain.Narrator // nil without --explain
 }
 
 // handler does the work of a command; it never sees the CLI object but
@@ -152,7 +156,7 @@ func action(std streams, want operands, h handler) cli.ActionFunc {
 		if slices.Contains(args, "") {
 			return usagef("%s: empty operand; usage: %s", name, c.Command.UsageText)
 		}
-		return h(c.Context, &call{flags: c, std: std, args: args, rest: rest})
+		return explained(c.Context, &call{flags: c, std: std, args: args, rest: rest, explain: narrator(c, std.err)}, h)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/byhand/byhand/bundle"
+	"github.com/byhand/byhand/internal/explain"
 	"github.com/byhand/byhand/internal/rootfd"
 	"github.com/byhand/byhand/overlay"
 	"github.com/byhand/byhand/pull"
@@ -24,6 +25,7 @@ type bundlePlan struct {
 	rootfs  string // bundle.RootFSOverlay or bundle.RootFSFlat
 	mount   bool
 	options bundle.Options
+	scratch bool // it is removed at the end
 	created bool // by us: the directory was not there
 }
 
@@ -89,7 +91,7 @@ func (p *bundlePlan) write(ctx context.Context, img *pull.Image, layers []overla
 		return err
 	}
 	if !p.mount {
-		return nil
+		return p.explainLater()
 	}
 	return p.mountRootfs()
 }
@@ -163,6 +165,7 @@ func (p *bundlePlan) clear() error {
 
 func (p *bundlePlan) fill(ctx context.Context, img *pull.Image, layers []overlay.Layer) error {
 	s := p.session
+	s.explain.Bundle(p.dir, p.rootfs)
 	if err := bundle.WriteImage(p.dir, describe(img, layers, p.rootfs)); err != nil {
 		return err
 	}
@@ -185,7 +188,11 @@ func (p *bundlePlan) fill(ctx context.Context, img *pull.Image, layers []overlay
 	for _, w := range warnings {
 		s.warn(w)
 	}
-	return bundle.Write(p.dir, result, bundle.WriteOptions{})
+	if err := bundle.Write(p.dir, result, bundle.WriteOptions{}); err != nil {
+		return err
+	}
+	s.explain.Config(p.dir, result, p.scratch)
+	return nil
 }
 
 // closableFS is a root file system to read users and volumes from.
@@ -220,7 +227,11 @@ func (p *bundlePlan) mountRootfs() error {
 	if err != nil {
 		return err
 	}
-	return overlay.Mount(o)
+	if err := overlay.Mount(o); err != nil {
+		return err
+	}
+	p.session.explain.Mount(o, explain.Mount{})
+	return nil
 }
 
 // describe is what image.json says.

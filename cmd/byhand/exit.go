@@ -38,12 +38,17 @@ func report(ctx context.Context, stderr io.Writer, err error) int {
 	if s, ok := errors.AsType[*silentError](err); ok {
 		return s.code
 	}
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+	if interrupted(ctx, err) {
 		_, _ = fmt.Fprintln(stderr, "byhand: interrupted; what was finished is kept, the same command goes on from there")
 		return exitInterrupted
 	}
 	_, _ = fmt.Fprintf(stderr, "byhand: %s\n", oneLine(err.Error()))
 	return exitCode(err)
+}
+
+// interrupted tells whether a signal ended the command.
+func interrupted(ctx context.Context, err error) bool {
+	return ctx.Err() != nil && errors.Is(err, context.Canceled)
 }
 
 // oneLine keeps an error on one line and free of control characters: parts

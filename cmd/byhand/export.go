@@ -41,12 +41,14 @@ func doExport(ctx context.Context, t *imageTree) error {
 	}
 	s.endProgress()
 	if out == "-" {
+		s.explain.Exported("", "")
 		return t.Export(ctx, &resultWriter{s.std.out})
 	}
 	d, err := exportFile(out, func(w io.Writer) error { return t.Export(ctx, w) })
 	if err != nil {
 		return err
 	}
+	s.explain.Exported(out, d)
 	return s.println(d)
 }
 

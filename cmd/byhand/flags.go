@@ -30,6 +30,7 @@ func globalFlags() []cli.Flag {
 			Name: "progress", Usage: "show progress as `auto|tty|plain|json|none`", Value: "auto",
 		},
 		&cli.BoolFlag{Name: "json", Usage: "print JSON where a command prints a table"},
+		&cli.BoolFlag{Name: "explain", Usage: "narrate every step on standard error, with the shell commands that do the same"},
 		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "no progress and no warnings"},
 		&cli.StringFlag{
 			Name: "log-level", Usage: "say on standard error `error|warn|info|debug` and what is graver", Value: "info",

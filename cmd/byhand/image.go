@@ -41,8 +41,14 @@ func (s *session) local(ctx context.Context, ref pull.Reference) (*pull.Image, e
 	}
 	rec, err := s.store.Find(ctx, ref.String(), want)
 	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			s.explain.Stored(ref.String(), "")
+		}
 		return nil, err
 	}
+	s.explain.Stored(ref.String(), rec.Manifest.Digest)
+	s.explain.Layout(s.store.Dir())
+	defer s.explain.Layout("")
 	img, err := s.client.Resolve(ctx, pull.Reference{
 		Transport: pull.OCI, Path: s.store.Dir(), Digest: rec.Manifest.Digest,
 	}, s.platform)
@@ -102,6 +108,7 @@ func (s *session) findIf(ctx context.Context, arg string, good func(*pull.Image)
 	if err != nil || good(local) {
 		return local, err
 	}
+	s.explain.Did("store", "the store lacks layers of "+ref.String()+": asking for the same manifest again")
 	pinned := ref
 	pinned.Digest = local.Manifest.Descriptor.Digest
 	img, err := s.client.Resolve(ctx, pinned, s.platform)
@@ -176,6 +183,7 @@ func (s *session) fetchBlobs(ctx context.Context, img *pull.Image) error {
 		}
 		seen[d] = true
 		if s.store.HasBlob(l.Descriptor) {
+			s.explain.Blob(d, true)
 			s.show.done(d, statePresent)
 			continue
 		}
@@ -183,6 +191,7 @@ func (s *session) fetchBlobs(ctx context.Context, img *pull.Image) error {
 			if err := s.fetchBlob(ctx, l); err != nil {
 				return err
 			}
+			s.explain.Blob(d, false)
 			s.show.done(d, "pulled")
 			return nil
 		})

@@ -45,6 +45,7 @@ func doImages(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
+	s.explain.List()
 	rows := make([]imageRow, 0, len(images))
 	for _, rec := range images {
 		row := imageRow{
@@ -206,6 +207,7 @@ type freedReport struct {
 }
 
 func (s *session) printFreed(f overlay.Freed) error {
+	s.explain.Freed(f)
 	r := freedReport{Images: append([]string{}, f.Images...), Layers: f.Layers, Blobs: f.Blobs, Bytes: f.Bytes, Kept: []string{}}
 	for _, k := range f.Kept {
 		r.Kept = append(r.Kept, fmt.Sprintf("%s, used by %s", k.What, strings.Join(k.Users, ", ")))

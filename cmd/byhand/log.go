@@ -35,6 +35,13 @@ func (s *session) log(level int, line string) {
 	}
 }
 
+// tell is log for what a narration tells in its own words.
+func (s *session) tell(level int, line string) {
+	if s.explain == nil {
+		s.log(level, line)
+	}
+}
+
 // warn says a thing once.
 func (s *session) warn(line string) {
 	if _, again := s.said.LoadOrStore(line, true); !again {

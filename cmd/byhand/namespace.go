@@ -28,6 +28,7 @@ func enterNamespace(h handler, gives bool) handler {
 			return err
 		}
 		if !status.NeedsEnter() {
+			c.explainNamespace(status)
 			return h(ctx, c)
 		}
 		// Signals reach the inner command by themselves; it has to end in its
@@ -53,7 +54,11 @@ func enterNamespace(h handler, gives bool) handler {
 
 // say prints a line on standard error before there is a session.
 func (c *call) say(line string) {
-	if !c.flags.Bool("quiet") {
+	switch {
+	case c.flags.Bool("quiet"):
+	case c.explain != nil:
+		c.explain.Say("byhand: " + line)
+	default:
 		_, _ = fmt.Fprintln(c.std.err, "byhand: "+oneLine(line))
 	}
 }
@@ -71,6 +76,7 @@ func storeOptions(s *session) overlay.Options {
 		Limits:  s.limits.unpack,
 		Sync:    s.flags.Bool("sync"),
 		Observe: s.observeStore,
+		Markers: s.explain != nil,
 	}
 	status, err := userns.Inspect()
 	if err != nil {

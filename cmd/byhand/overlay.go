@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/byhand/byhand/bundle"
+	"github.com/byhand/byhand/internal/explain"
 	"github.com/byhand/byhand/overlay"
 )
 
@@ -84,6 +85,7 @@ func doOverlayMount(ctx context.Context, c *call) error {
 		}
 		return err
 	}
+	c.explain.Mount(o, explain.Mount{})
 	return c.println(o.Target)
 }
 
@@ -95,6 +97,7 @@ func doOverlayUmount(ctx context.Context, c *call) error {
 	if err := overlay.Unmount(o.Target); err != nil {
 		return err
 	}
+	c.explain.Unmount(o.Target)
 	return c.println(o.Target)
 }
 

@@ -124,14 +124,23 @@ func runImage(ctx context.Context, s *session) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, tmp.remove()) }()
+	defer func() { err = errors.Join(err, s.remove(tmp)) }()
 	options.Name = filepath.Base(tmp.dir)
-	plan := &bundlePlan{session: s, dir: filepath.Join(tmp.dir, "bundle"), rootfs: rootfs, options: options}
+	plan := &bundlePlan{session: s, dir: filepath.Join(tmp.dir, "bundle"), rootfs: rootfs, options: options, scratch: true}
 	if err := plan.write(ctx, img, layers); err != nil {
 		return err
 	}
 	s.endProgress()
-	return s.start(ctx, plan.dir, rootfs == bundle.RootFSOverlay)
+	return s.startWith(ctx, start{config: plan.dir, bundle: plan.dir, mount: rootfs == bundle.RootFSOverlay, scratch: true})
+}
+
+// remove takes a scratch directory away.
+func (c *call) remove(tmp *scratch) error {
+	err := tmp.remove()
+	if err == nil {
+		c.explain.Removed(tmp.dir)
+	}
+	return err
 }
 
 // runOptions are bundleOptions for a runtime that this process starts.
@@ -176,17 +185,17 @@ func runDir(ctx context.Context, c *call) (err error) {
 		}
 	}
 	if c.rest == nil {
-		return c.start(ctx, dir, mount)
+		return c.startWith(ctx, start{config: dir, bundle: dir, mount: mount})
 	}
 	tmp, err := newScratch(filepath.Join(dir, "run"))
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, tmp.remove()) }()
+	defer func() { err = errors.Join(err, c.remove(tmp)) }()
 	if err := withArgs(tmp.dir, dir, c.rest); err != nil {
 		return err
 	}
-	return c.startWith(ctx, tmp.dir, dir, mount)
+	return c.startWith(ctx, start{config: tmp.dir, bundle: dir, mount: mount, scratch: true})
 }
 
 // withArgs makes of other a second bundle directory, of a config.json alone,
@@ -220,19 +229,23 @@ func absoluteIn(dir, path string) string {
 // mountRequest is what the supervisor is asked to prepare.
 type mountRequest struct{ Bundle string }
 
-func (c *call) start(ctx context.Context, dir string, mount bool) error {
-	return c.startWith(ctx, dir, dir, mount)
+// start is what a run starts.
+type start struct {
+	config  string // directory with the config.json
+	bundle  string // the bundle, whose overlay is mounted if mount says so
+	mount   bool
+	scratch bool // config is removed at the end
 }
 
-// startWith starts the runtime on the bundle in dir, with the overlay of
-// the one in rootfs.
-func (c *call) startWith(ctx context.Context, dir, rootfs string, mount bool) error {
+// startWith starts the runtime.
+func (c *call) startWith(ctx context.Context, st start) error {
 	o := ociruntime.Options{
-		Runtime: c.flags.String("runtime"), Bundle: dir,
+		Runtime: c.flags.String("runtime"), Bundle: st.config,
 		Stdin: c.std.in, Stdout: c.std.out, Stderr: c.std.err,
+		Observe: func(p ociruntime.Plan) { c.explain.Run(p, st.scratch) },
 	}
-	if mount {
-		o.Prepare = mountRequest{Bundle: rootfs}
+	if st.mount {
+		o.Prepare = mountRequest{Bundle: st.bundle}
 	}
 	if c.flags.Bool("tty") && !term.IsTerminal(int(c.std.in.Fd())) {
 		return usagef("run: --tty needs a terminal on standard input")
@@ -240,11 +253,15 @@ func (c *call) startWith(ctx context.Context, dir, rootfs string, mount bool) er
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if err := c.explainMount(st); err != nil {
+		return err
+	}
 	// From here signals go to the container, which decides what comes of them.
 	code, err := ociruntime.Run(context.WithoutCancel(ctx), o)
 	if err != nil {
 		return err
 	}
+	c.explain.Ended(code)
 	if code != 0 {
 		return &silentError{code}
 	}

@@ -54,7 +54,7 @@ func doServe(ctx context.Context, c *call) (err error) {
 	if err := c.println(ln.Addr()); err != nil {
 		return errors.Join(err, ln.Close())
 	}
-	return serve.Serve(ctx, ln, catalog.Handler(serve.Options{Auth: auth}))
+	return serve.Serve(ctx, ln, catalog.Handler(serve.Options{Auth: auth, Observe: c.explainAccess()}))
 }
 
 func tokenAuth(f *cli.Context) (*serve.TokenAuth, error) {

@@ -74,7 +74,12 @@ func newSession(c *call) (*session, error) {
 	if c.flags.Bool("quiet") && mode == "auto" {
 		mode = "none"
 	}
-	if s.show, err = newProgress(mode, c.std.err); err != nil {
+	if c.explain != nil {
+		s.show, err = newExplainProgress(c.explain, mode, c.std.err)
+	} else {
+		s.show, err = newProgress(mode, c.std.err)
+	}
+	if err != nil {
 		return nil, err
 	}
 	s.client = &pull.Client{
@@ -107,6 +112,7 @@ func (s *session) openStore(ctx context.Context) error {
 		return &codedError{err, exitStorage}
 	}
 	s.store = store
+	s.explain.Store(store.Dir(), options.UserXattr)
 	s.client.Local = store
 	return nil
 }
@@ -116,6 +122,9 @@ func (s *session) openStore(ctx context.Context) error {
 func (s *session) endProgress() {
 	s.show.close()
 	s.show = &quietProgress{w: s.std.err}
+	if s.explain != nil {
+		s.show = &explainProgress{progress: s.show, narrator: s.explain}
+	}
 }
 
 // println and write are for results: they come after the display.
@@ -140,6 +149,12 @@ func (s *session) close() error {
 
 // observePull turns what a pull tells into what a person sees.
 func (s *session) observePull(e pull.Event) {
+	if s.explain != nil {
+		s.explain.Pull(e)
+		if e.Kind != pull.EventProgress && e.Kind != pull.EventWarning {
+			return
+		}
+	}
 	switch e.Kind {
 	case pull.EventProgress:
 		s.show.fetched(e.Digest, e.Bytes)
@@ -162,6 +177,7 @@ func (s *session) observeStore(e overlay.Event) {
 	if s.img != nil && e.Index >= 1 && e.Index <= len(s.img.Layers) {
 		layer = s.img.Layers[e.Index-1].Descriptor.Digest
 	}
+	s.explain.Overlay(e)
 	switch e.Kind {
 	case overlay.EventPresent:
 		s.show.done(layer, statePresent)
@@ -171,15 +187,15 @@ func (s *session) observeStore(e overlay.Event) {
 			s.warn(fmt.Sprintf("layer %d: %s", e.Index, skipped))
 		}
 	case overlay.EventWaiting:
-		s.log(levelInfo, fmt.Sprintf("layer %d: another process is unpacking it; waiting", e.Index))
+		s.tell(levelInfo, fmt.Sprintf("layer %d: another process is unpacking it; waiting", e.Index))
 	case overlay.EventRetry:
-		s.log(levelInfo, fmt.Sprintf("layer %d: %v; fetching it once more", e.Index, e.Err))
+		s.tell(levelInfo, fmt.Sprintf("layer %d: %v; fetching it once more", e.Index, e.Err))
 	case overlay.EventWarning:
 		s.warn(e.Message)
 	case overlay.EventUnpacked:
 		s.show.checked(layer)
 	case overlay.EventStarted:
-		s.log(levelDebug, fmt.Sprintf("layer %d: started", e.Index))
+		s.tell(levelDebug, fmt.Sprintf("layer %d: started", e.Index))
 	}
 }
 
@@ -200,6 +216,7 @@ func (s *session) parse(arg string) (pull.Reference, error) {
 			ref.Path = path
 		}
 	}
+	s.explain.Reference(arg, ref)
 	return ref, nil
 }
 

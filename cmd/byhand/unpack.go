@@ -68,6 +68,7 @@ func checkEmpty(dir string) error {
 
 // flatten writes the merged tree of the layers.
 func (s *session) flatten(ctx context.Context, layers []overlay.Layer, dst string) error {
+	s.explain.Flatten(dst, len(layers))
 	return overlay.Flatten(ctx, dirs(layers), dst, overlay.FlattenOptions{
 		Owners: storeOptions(s).Owners,
 		Sync:   s.flags.Bool("sync"),

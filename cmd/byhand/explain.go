@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"os"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
+
+	"github.com/byhand/byhand/bundle"
+	"github.com/byhand/byhand/internal/explain"
+	"github.com/byhand/byhand/internal/serve"
+	"github.com/byhand/byhand/internal/userns"
+	"github.com/byhand/byhand/overlay"
+	"github.com/byhand/byhand/pull"
+)
+
+// narrator returns what --explain asks for, or nil.
+func narrator(f *cli.Context, stderr *os.File) *explain.Narrator {
+	if !f.Bool("explain") {
+		return nil
+	}
+	return explain.New(explain.NewWriter(stderr, explain.Options{
+		JSON:  f.Bool("json") || f.String("progress") == "json",
+		Color: term.IsTerminal(int(stderr.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb",
+	}))
+}
+
+// explained runs h and narrates how it fails.
+func explained(ctx context.Context, c *call, h handler) error {
+	err := h(ctx, c)
+	if err == nil || c.explain == nil || isAny[*silentError](err) || exitCode(err) == exitUsage {
+		return err
+	}
+	status := exitCode(err)
+	if interrupted(ctx, err) {
+		status = exitInterrupted
+	}
+	c.explain.Failed(err, status)
+	return err
+}
+
+// explainNamespace tells of the user namespace that this process was started
+// in for the command.
+func (c *call) explainNamespace(s userns.Status) {
+	if c.explain == nil {
+		return
+	}
+	if uids, gids, err := userns.Current(); err == nil {
+		c.explain.Namespace(s, uids, gids)
+	}
+}
+
+// explainMount tells of the mount that the supervisor of a run makes.
+func (c *call) explainMount(st start) error {
+	if c.explain == nil || !st.mount {
+		return nil
+	}
+	o, err := overlay.BundleMount(st.bundle)
+	if err == nil {
+		c.explain.Mount(o, explain.Mount{Private: true})
+	}
+	return err
+}
+
+// explainLater tells of the mount that a bundle still needs.
+func (p *bundlePlan) explainLater() error {
+	if p.session.explain == nil || p.scratch || p.rootfs != bundle.RootFSOverlay {
+		return nil
+	}
+	o, err := overlay.BundleMount(p.dir)
+	if err == nil {
+		p.session.explain.Mount(o, explain.Mount{Later: true})
+	}
+	return err
+}
+
+// explainAccess tells of a request that was answered.
+func (c *call) explainAccess() func(serve.Access) {
+	if c.explain == nil {
+		return nil
+	}
+	return func(a serve.Access) {
+		c.explain.Served(explain.Served{
+			Method: a.Method, Path: a.Path, Range: a.Range, Authorization: a.Authorization, Status: a.Status, Bytes: a.Bytes, Took: a.Duration,
+		})
+	}
+}
+
+// explainProgress is the display of a session that narrates: what was
+// announced and said is part of the narration, and there are no bars.
+type explainProgress struct {
+	progress // of --progress json, or one that shows nothing
+	narrator *explain.Narrator
+}
+
+var _ progress = (*explainProgress)(nil)
+
+func newExplainProgress(n *explain.Narrator, mode string, stderr *os.File) (progress, error) {
+	switch mode {
+	case "auto", "tty", "plain":
+		mode = "none"
+	}
+	other, err := newProgress(mode, stderr)
+	if err != nil {
+		return nil, err
+	}
+	return &explainProgress{progress: other, narrator: n}, nil
+}
+
+func (p *explainProgress) plan(img *pull.Image) {
+	p.narrator.Image(img)
+	p.progress.plan(img)
+}
+
+func (p *explainProgress) say(line string) { p.narrator.Say(line) }
