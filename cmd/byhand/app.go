@@ -101,6 +101,7 @@ func commands(std streams) []*cli.Command {
 		imagesCommand(std),
 		removeCommand(std),
 		pruneCommand(std),
+		scriptCommand(std),
 		serveCommand(std),
 		completionCommand(std),
 		manCommand(std),

@@ -166,7 +166,7 @@ func (p *bundlePlan) clear() error {
 func (p *bundlePlan) fill(ctx context.Context, img *pull.Image, layers []overlay.Layer) error {
 	s := p.session
 	s.explain.Bundle(p.dir, p.rootfs)
-	if err := bundle.WriteImage(p.dir, describe(img, layers, p.rootfs)); err != nil {
+	if err := bundle.WriteImage(p.dir, describe(img, p.rootfs)); err != nil {
 		return err
 	}
 	root, err := p.makeRootfs(ctx, layers)
@@ -235,7 +235,7 @@ func (p *bundlePlan) mountRootfs() error {
 }
 
 // describe is what image.json says.
-func describe(img *pull.Image, layers []overlay.Layer, rootfs string) bundle.Image {
+func describe(img *pull.Image, rootfs string) bundle.Image {
 	d := bundle.Image{
 		Reference: img.Reference.String(),
 		Platform:  pull.FormatPlatform(img.Spec.Platform),
@@ -249,9 +249,11 @@ func describe(img *pull.Image, layers []overlay.Layer, rootfs string) bundle.Ima
 	if img.Index != nil {
 		d.Index = img.Index.Descriptor.Digest
 	}
-	for i, l := range img.Layers {
+	for _, l := range img.Layers {
 		d.Layers = append(d.Layers, l.Descriptor.Digest)
-		d.ChainIDs = append(d.ChainIDs, layers[i].ChainID.Digest())
+	}
+	for _, c := range overlay.ChainIDs(d.DiffIDs) {
+		d.ChainIDs = append(d.ChainIDs, c.Digest())
 	}
 	return d
 }

@@ -49,6 +49,9 @@ func (p *pax) reset() {
 	p.sparse = p.sparse[:0]
 }
 
+// matters reports whether the header says anything about a file.
+func (p *pax) matters() bool { return len(p.values)+len(p.xattrs)+len(p.sparse) > 0 }
+
 // parse reads the records in b and returns what is wrong with them, if
 // anything.
 func (p *pax) parse(b []byte) string {

@@ -36,6 +36,7 @@ type Reader struct {
 	pad  int64  // padding after it
 
 	longName, longLink string
+	global             bool // see Global
 	err                error
 }
 
@@ -50,6 +51,10 @@ func NewReader(r io.Reader, o Options) *Reader {
 
 // Offset returns how many bytes of the stream have been consumed.
 func (r *Reader) Offset() int64 { return r.src.off }
+
+// Global reports whether a global PAX header has come that means something to
+// programs that obey it, as GNU tar does: for them the archive is another one.
+func (r *Reader) Global() bool { return r.global }
 
 // Next skips what is left of the current entry and returns the next one, valid
 // until the following call. At the end of the archive, which is two blocks of
@@ -167,7 +172,9 @@ func (r *Reader) extended() error {
 	case typePaxGlobal:
 		// Of no effect, but as for archive/tar it takes the place of what
 		// was said about the next entry.
+		before := r.pax.set || r.longName != "" || r.longLink != ""
 		bad = r.pax.parse(r.ext)
+		r.global = r.global || before || r.pax.matters()
 		r.pax.reset()
 		r.longName, r.longLink = "", ""
 	case typeLongName:

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 )
 
@@ -113,7 +114,7 @@ func (b *builder) build(ctx context.Context) error {
 			return fmt.Errorf("layer %q: %w", s.Name, err)
 		}
 	}
-	return l.finish(b.recipe)
+	return l.finish(ocispec.ImageConfig{User: b.recipe.User, Env: b.recipe.Env, Cmd: b.recipe.Cmd})
 }
 
 // base makes the first layer of mmdebstrap's tar as it comes, and unpacks it

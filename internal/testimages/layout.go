@@ -4,6 +4,7 @@ import (
 	_ "crypto/sha256" // go-digest finds its algorithms by import
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -90,10 +91,10 @@ func (l *layout) blobJSON(mediaType string, v any) (ocispec.Descriptor, error) {
 
 // finish writes config, manifest, index and, last, the file that makes the
 // directory a layout.
-func (l *layout) finish(r Recipe) error {
+func (l *layout) finish(c ocispec.ImageConfig) error {
 	now := time.Now().UTC()
 	l.config.Created = &now
-	l.config.Config = ocispec.ImageConfig{User: r.User, Env: r.Env, Cmd: r.Cmd}
+	l.config.Config = c
 	config, err := l.blobJSON(ocispec.MediaTypeImageConfig, l.config)
 	if err != nil {
 		return err
@@ -116,4 +117,23 @@ func (l *layout) finish(r Recipe) error {
 		return err
 	}
 	return os.WriteFile(filepath.Join(l.dir, ocispec.ImageLayoutFile), []byte(`{"imageLayoutVersion":"1.0.0"}`), 0o644)
+}
+
+// Write makes an OCI image layout in dir of the given uncompressed layers, base
+// first. It is one image for this machine, called Tag.
+func Write(dir string, c ocispec.ImageConfig, layers ...[]byte) error {
+	l, err := newLayout(dir)
+	if err != nil {
+		return err
+	}
+	for i, raw := range layers {
+		err := l.layer(fmt.Sprintf("layer %d", i+1), i%2 == 1, func(w io.Writer) error {
+			_, err := w.Write(raw)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return l.finish(c)
 }

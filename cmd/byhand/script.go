@@ -1,0 +1,58 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/byhand/byhand/bundle"
+	"github.com/byhand/byhand/internal/handscript"
+)
+
+func scriptCommand(std streams) *cli.Command {
+	return &cli.Command{
+		Name:      "script",
+		Usage:     "print a shell script that does pull-and-unpack by hand",
+		UsageText: "byhand script [OPTIONS] IMAGE DIR [-- ARGS…]",
+		Description: "Prints a POSIX shell script that makes of this very image the bundle DIR as\n" +
+			"pull-and-unpack makes it, with curl, jq, sha256sum, tar and mount alone. The digests\n" +
+			"are written in, and a comment at each step says what it does and why. Layers are\n" +
+			"fetched into the store to be read, and removed again unless a listed image has them\n" +
+			"or --keep-blobs is given.\n\n" +
+			"   byhand script alpine ./alpine > alpine.sh && sh alpine.sh",
+		Flags:  slices.Concat([]cli.Flag{keepBlobsFlag()}, rootfsFlags(), containerFlags()),
+		Action: action(std, operands{min: 2, max: 2, rest: true}, inNamespace(withStore(doScript))),
+	}
+}
+
+func doScript(ctx context.Context, s *session) (err error) {
+	plan, err := s.planBundle(s.args[1])
+	if err != nil {
+		return err
+	}
+	t := &imageTree{session: s}
+	defer func() { err = errors.Join(err, t.free(ctx)) }()
+	if err := t.load(ctx, s.args[0]); err != nil {
+		return err
+	}
+	if err := bundle.Check(t.img.Config.Raw, plan.options); err != nil {
+		return err
+	}
+	script := handscript.Script{
+		Dir: plan.dir, Image: t.img, Tree: t.Tree, Record: describe(t.img, plan.rootfs), Options: plan.options,
+		Mount: plan.rootfs == bundle.RootFSOverlay && !s.flags.Bool("no-mount"), Origins: s.client.Origins(t.img.Reference),
+		SkipTLSVerify: !s.flags.Bool("tls-verify"), CertDir: s.flags.String("cert-dir"),
+	}
+	var text strings.Builder
+	warnings, err := script.Write(ctx, &text)
+	if err != nil {
+		return err
+	}
+	for _, w := range warnings {
+		s.warn(w)
+	}
+	return s.write([]byte(text.String()))
+}

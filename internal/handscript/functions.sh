@@ -1,0 +1,246 @@
+# say TEXT: progress, for people.
+say() {
+	printf '%s\n' "$*" >&2
+}
+
+# die CODE TEXT: the end, with one line that says why.
+die() {
+	code=$1
+	shift
+	printf 'by hand: %s\n' "$*" >&2
+	exit "$code"
+}
+
+# need TOOL...: all of them, or nothing is begun. They are the programs on PATH:
+# a shell such as busybox has smaller ones of the same names in itself.
+need() {
+	missing=
+	for tool in "$@"; do
+		found=
+		IFS=:
+		for place in $PATH; do
+			if [ -z "$found" ] && [ -f "$place/$tool" ] && [ -x "$place/$tool" ]; then found=$place/$tool; fi
+		done
+		unset IFS
+		if [ -n "$found" ]; then
+			eval "path_$tool=\$found; $tool() { \"\$path_$tool\" \"\$@\"; }"
+		else
+			missing="$missing $tool"
+		fi
+	done
+	[ -z "$missing" ] || die 1 "missing on this machine:$missing"
+}
+
+# finish: on the way out, however it comes. What is not whole does not stay.
+finish() {
+	code=$?
+	trap - EXIT
+	rm -rf "$tmp"
+	if [ "$code" -ne 0 ]; then
+		if [ -n "$mounted" ] && ! umount rootfs; then
+			die "$code" "$dir/rootfs is still mounted; umount it, then delete $dir"
+		fi
+		rm -rf lower upper work rootfs volumes image.json config.json
+		if [ -n "$created" ]; then rmdir "$created"; fi
+		say "$dir: nothing is left of what was begun"
+	fi
+	exit "$code"
+}
+
+# verify WHAT FILE DIGEST [SIZE]: goes on only if the file's digest is DIGEST.
+verify() {
+	found=$("${3%%:*}sum" <"$2")
+	if [ "${found%% *}" != "${3#*:}" ]; then
+		die 3 "$1: expected $3${4:+ ($4 bytes)}, found ${3%%:*}:${found%% *} ($(($(wc -c <"$2"))) bytes)"
+	fi
+	say "$1: $3 matches"
+}
+
+# expect WHAT WANTED FOUND: the same, for what a verified document says.
+expect() {
+	[ "$2" = "$3" ] || die 3 "$1: expected $2, found $3"
+}
+
+# request PATH FILE SIZE ACCEPT: one GET. Prints the status and how many
+# redirects there were. Far more than SIZE bytes are not waited for.
+request() {
+	net --location --max-redirs 10 --config "$tmp/login" --header "Accept: $4" \
+		--max-filesize "$(($3 + 1048576))" --dump-header "$tmp/headers" --output "$2" \
+		--write-out '%{http_code} %{num_redirects}' "$registry/v2/$repository/$1" || {
+		code=$?
+		[ "$code" -ne 63 ] || die 3 "$1: expected $3 bytes, found far more"
+		die 6 "get $registry/v2/$repository/$1: curl ended with status $code"
+	}
+}
+
+# fetch WHAT PATH FILE SIZE ACCEPT: gets one object of the repository, with a
+# login if the registry asks for one (distribution-spec, "Pull").
+fetch() {
+	status=$(request "$2" "$3" "$4" "$5")
+	if [ "$status" = '401 0' ]; then
+		login
+		status=$(request "$2" "$3" "$4" "$5")
+	fi
+	case $status in
+	'200 '*) ;;
+	'401 '* | '403 '*) die 5 "$1: $registry wants another login (status ${status% *}); $login_help" ;;
+	'404 '*) die 4 "$1: $registry does not have it (any more)" ;;
+	*) die 6 "$1: $registry answered with status ${status% *}" ;;
+	esac
+}
+
+# login: answers the challenge of a 401 (RFC 9110, 11.6.1). What it finds goes
+# into a file for curl, so that no secret is among the arguments of a program.
+login() {
+	challenge=$(tr -d '\r' <"$tmp/headers" | sed -n 's/^[Ww][Ww][Ww]-[Aa][Uu][Tt][Hh][Ee][Nn][Tt][Ii][Cc][Aa][Tt][Ee]://p')
+	case $challenge in
+	*[Bb]earer\ *) token ;;
+	*[Bb]asic*) { password && echo netrc-optional; } >"$tmp/login" ;;
+	*) die 5 "$registry wants a login of a kind that is unknown here: $(printf '%s' "$challenge" | tr -cd '[:print:]')" ;;
+	esac
+}
+
+# parameter NAME: its value in the challenge.
+parameter() {
+	printf '%s\n' "$challenge" | sed -n "s/.*[ ,]$1=\"\([^\"]*\)\".*/\1/p" | head -n 1
+}
+
+# password: the login from the environment, as a line for curl.
+password() {
+	if [ -n "$user" ]; then
+		printf 'user = "%s"\n' "$(printf '%s:%s' "$user" "$secret" | sed 's/[\\"]/\\&/g')"
+	fi
+}
+
+# token: asks the server that the challenge names for a token that is good for
+# this repository (distribution, "Token Authentication").
+token() {
+	realm=$(parameter realm)
+	service=$(parameter service)
+	case $realm in
+	https://*) ;;
+	http://*) [ "${registry%%:*}" = http ] || die 5 "$registry sends to $realm for a token, which anybody on the way could read" ;;
+	*) die 5 "$registry asks for a token and does not say where to get it" ;;
+	esac
+	say "token: from $realm for repository:$repository:pull"
+	status=$(password | net --config - --netrc-optional --get --data-urlencode "service=$service" \
+		--data-urlencode "scope=repository:$repository:pull" \
+		--output "$tmp/token" --write-out '%{http_code}' "$realm") || die 6 "get a token of $realm: curl ended with status $?"
+	case $status in
+	200) ;;
+	400 | 401 | 403) die 5 "$realm gives no token (status $status); $login_help" ;;
+	*) die 6 "$realm answered with status $status" ;;
+	esac
+	token=$(jq -r '.token // .access_token // empty' "$tmp/token") || die 5 "$realm did not answer with a token"
+	rm -f "$tmp/token"
+	case $token in
+	'' | *[!A-Za-z0-9._~+/=-]*) die 5 "$realm did not answer with a token" ;;
+	esac
+	printf 'header = "Authorization: Bearer %s"\n' "$token" >"$tmp/login"
+}
+
+# blob WHAT FILE DIGEST SIZE: one blob of the repository, verified.
+blob() {
+	fetch "$1" "blobs/$3" "$2" "$4" '*/*'
+	verify "$1" "$2" "$3" "$4"
+}
+
+# stored WHAT FILE DIGEST SIZE: one blob of the image layout, verified.
+stored() {
+	cp "$layout/blobs/${3%%:*}/${3#*:}" "$2" || die 4 "$1: $layout does not have it"
+	verify "$1" "$2" "$3" "$4"
+}
+
+# saved WHAT FILE DIGEST SIZE NAME: one file of the archive, verified.
+saved() {
+	cp "$layout/$5" "$2" || die 4 "$1: the archive does not have it"
+	verify "$1" "$2" "$3" "$4"
+}
+
+# extract LOWER [OPTION...]: what tar does by itself. Owners are numbers: the
+# image's users are not this machine's. Extended attributes hold capabilities,
+# too; those of overlayfs would be obeyed. Names that begin with .wh. are no
+# files but whiteouts.
+extract() {
+	into=$1
+	shift
+	tar --extract --file "$tmp/layer.tar" --directory "$into" \
+		--numeric-owner "$owners" --preserve-permissions --delay-directory-restore \
+		--xattrs --xattrs-include='*' --xattrs-exclude='trusted.overlay.*' --xattrs-exclude='user.overlay.*' \
+		--warning=no-timestamp --warning=no-unknown-keyword \
+		--exclude='.wh.*' "$@" || die 7 "$dir/$into: tar could not unpack the layer"
+}
+
+# whiteout FILE: hides the name in the layers below. In the tar it is an empty
+# file .wh.NAME (image-spec, layer.md, "Whiteouts"), for overlayfs it is a
+# character device 0:0.
+whiteout() {
+	mknod -m 0 "$1" c 0 0
+}
+
+# opaque DIR: hides all that the layers below have in it. In the tar it is an
+# empty file .wh..wh..opq, for overlayfs it is an attribute.
+opaque() {
+	setfattr -n trusted.overlay.opaque -v y "$1"
+}
+
+# own OWNER FILE: an ordinary user has no other owners to give.
+own() {
+	if [ "$owners" = --same-owner ]; then chown -h "$1" "$2"; fi
+}
+
+# stamp TIME FILE: its modification time, in seconds since 1970.
+stamp() {
+	touch -h -d "@$1" "$2"
+}
+
+# attribute FILE NAME VALUE: an extended attribute. An ordinary user may give
+# those of the name space user.
+attribute() {
+	case $owners$2 in
+	--same-owner* | --no-same-owneruser.*) setfattr -h -n "$2" -v "$3" "$1" ;;
+	*) say "$1: $2 is left out" ;;
+	esac
+}
+
+# drop FILE NAME: takes an extended attribute away.
+drop() {
+	setfattr -h -x "$2" "$1" || say "$1: has no $2"
+}
+
+# no_list FILE: without the access control list that its directory gave it.
+no_list() {
+	setfattr -x system.posix_acl_access "$1" 2>/dev/null || :
+	if [ -d "$1" ]; then setfattr -x system.posix_acl_default "$1" 2>/dev/null || :; fi
+}
+
+# hard_link FILE NAME: one more name, of a symbolic link too.
+hard_link() {
+	if [ -e "$1" ] || [ -L "$1" ]; then ln -P "$1" "$2"; else say "$2: is left out, like $1"; fi
+}
+
+# device FILE TYPE MAJOR MINOR OWNER MODE TIME: only root may make one.
+device() {
+	if [ "$owners" = --same-owner ]; then
+		mknod "$1" "$2" "$3" "$4"
+		chown "$5" "$1"
+		chmod "$6" "$1"
+		stamp "$7" "$1"
+	else
+		say "$1: is left out; an ordinary user may not make devices"
+	fi
+}
+
+# piece SKIP COUNT SEEK FILE: copies bytes of the layer's tar, where the content
+# of an entry stands as it is, behind a header of 512 bytes.
+piece() {
+	dd if="$tmp/layer.tar" of="$4" bs=64K iflag=skip_bytes,count_bytes oflag=seek_bytes \
+		skip="$1" count="$2" seek="$3" conv=notrunc status=none
+}
+
+# derived WHAT IMAGE CONFIG: two jq filters, on the image's config and on
+# config.json, that have to say the same.
+derived() {
+	expect "config.json: $1" "$(jq -acS "$2" "$tmp/image-config")" "$(jq -acS "$3" "$tmp/config.json")"
+	say "config.json: $1 is the image's: jq '$2'"
+}
