@@ -33,6 +33,13 @@ func doScript(ctx context.Context, s *session) (err error) {
 	if err != nil {
 		return err
 	}
+	ref, err := s.parse(s.args[0])
+	if err != nil {
+		return err
+	}
+	if ref.Path == "-" {
+		return usagef("script: the script has to read the image itself, not standard input; name a file")
+	}
 	t := &imageTree{session: s}
 	defer func() { err = errors.Join(err, t.free(ctx)) }()
 	if err := t.load(ctx, s.args[0]); err != nil {

@@ -49,9 +49,6 @@ func (s *Script) Write(ctx context.Context, w io.Writer) (warnings []string, err
 	if len(s.Image.Layers) == 0 {
 		return nil, &UnsupportedError{s.Image.Reference.String(), "the image has no layers, so there is nothing to mount"}
 	}
-	if s.Image.Reference.Path == "-" {
-		return nil, &UnsupportedError{"standard input", "the script has to read the archive again; write it to a file"}
-	}
 	root := &rootfs{tree: s.Tree, content: map[imagetree.Content][]byte{}}
 	plans, err := s.plan(ctx, root)
 	if err != nil {
