@@ -213,6 +213,7 @@ func (w *writer) unpack(n int, p layerPlan) {
 		}
 		w.line(words...)
 	}
+	w.steps(p.unlock, "An ordinary user has to be allowed to change what is in these; they get their modes back below.")
 	w.steps(p.dirs, "Directories that the layer's paths lead through, at the place where they really are.")
 	w.steps(p.moves, "In the layers below, a symbolic link stands where this layer's paths lead through: the files belong where the link points.")
 	w.steps(p.files, "What tar could not make.")
@@ -236,7 +237,7 @@ func (w *writer) stack() error {
 	w.raw("\n# " + strings.Repeat("-", 78) + "\n")
 	if w.flat() {
 		w.remark("All layers are in rootfs now.")
-		w.raw("rm -rf lower\n")
+		w.raw("discard lower\n")
 		return nil
 	}
 	top, err := w.Tree.Lookup(".", false)
@@ -244,7 +245,7 @@ func (w *writer) stack() error {
 		return err
 	}
 	w.remark("What the container writes goes to upper. overlayfs shows upper's attributes for the root directory, so they have to be the image's.")
-	w.commands(describe(top, "upper"))
+	w.commands(attributes(top, "upper", false))
 	if !w.Mount && len(w.spec.Volumes) == 0 {
 		return nil
 	}

@@ -33,12 +33,15 @@ func clearFor(ctx context.Context, below *imagetree.Tree, want []imagetree.Lower
 		at := path.Join("rootfs", e.Name)
 		switch {
 		case e.Whiteout, old.IsDir() != e.IsDir(), e.Opaque && e.Name != ".":
-			steps = append(steps, step{"rm", "-rf", at})
+			steps = append(steps, step{"discard", at})
 			gone = e.Name + "/"
 		case e.IsDir():
 			steps = append(steps, dropXattrs(old, e.Entry, at)...)
 			if old.Mode&0o7000&^e.Mode != 0 { // cp does not take these away
 				steps = append(steps, step{"chmod", mode(e.Entry), at})
+			}
+			if old.Mode&e.Mode&0o700 != 0o700 { // for an ordinary user; cp sets the mode again
+				steps = append(steps, step{"chmod", "u+rwx", at})
 			}
 		}
 	}

@@ -31,6 +31,13 @@ need() {
 	[ -z "$missing" ] || die 1 "missing on this machine:$missing"
 }
 
+# discard FILE...: deletes whole trees, also those of read-only directories,
+# which an ordinary user could not empty.
+discard() {
+	find "$@" -xdev -type d ! -perm -700 -exec chmod u+rwx {} \; 2>/dev/null || :
+	rm -rf "$@"
+}
+
 # finish: on the way out, however it comes. What is not whole does not stay.
 finish() {
 	code=$?
@@ -40,7 +47,7 @@ finish() {
 		if [ -n "$mounted" ] && ! umount rootfs; then
 			die "$code" "$dir/rootfs is still mounted; umount it, then delete $dir"
 		fi
-		rm -rf lower upper work rootfs volumes image.json config.json
+		discard lower upper work rootfs volumes image.json config.json
 		if [ -n "$created" ]; then rmdir "$created"; fi
 		say "$dir: nothing is left of what was begun"
 	fi

@@ -72,7 +72,7 @@ func (w *writer) net() string {
 
 // prepare writes what comes before anything of the image is there.
 func (w *writer) prepare() {
-	tools := []string{"jq", "sha256sum", "tar", "cp", "ln", "dd", "setfattr", "chown", "chmod", "touch", "truncate"}
+	tools := []string{"jq", "sha256sum", "tar", "cp", "ln", "dd", "find", "setfattr", "chown", "chmod", "touch", "truncate"}
 	if w.Image.Reference.Transport == pull.Registry {
 		tools = append([]string{"curl"}, tools...)
 	}

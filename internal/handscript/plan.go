@@ -27,6 +27,7 @@ type layerPlan struct {
 	tar     bool     // anything is left for tar to do
 	exclude []string // members that tar leaves out, beside all .wh. names
 
+	unlock    []step // directories that an ordinary user could not write to
 	dirs      []step // directories that tar did not make
 	moves     []step // files that belong elsewhere, and what they leave empty
 	files     []step // files that tar did not make
@@ -164,8 +165,8 @@ func (d *draft) extract() {
 }
 
 // maxExclude is how many bytes of names tar is told on its command line. The
-// kernel takes 2 MiB, environment included (execve(2)).
-const maxExclude = 512 << 10
+// kernel takes 2 MiB, environment included (execve(2)), but nobody reads that.
+const maxExclude = 128 << 10
 
 func excludeSize(names []string) int {
 	sum := 0
@@ -203,7 +204,7 @@ func (d *draft) byTar(m member) bool {
 	case tarstream.TypeChar, tarstream.TypeBlock:
 		return !d.flat && len(d.places[self]) > 0
 	case tarstream.TypeReg, tarstream.TypeSymlink, tarstream.TypeFIFO:
-		return len(d.places[self]) > 0
+		return len(d.places[self]) > 0 && !(d.flat && m.locked)
 	}
 	return false
 }
@@ -357,7 +358,7 @@ func (d *draft) file(e *imagetree.LowerEntry) []step {
 	default:
 		return d.device(e, at)
 	}
-	return append(steps, describe(e.Entry, at)...)
+	return append(steps, attributes(e.Entry, at, d.flat)...)
 }
 
 // device makes a device with all that belongs to it, or, for an ordinary user,
@@ -384,16 +385,24 @@ func owner(e imagetree.Entry) string {
 // the setgid bit that it was given by its parent.
 func mode(e imagetree.Entry) string { return fmt.Sprintf("%05o", e.Mode&0o7777) }
 
-// describe gives a file its mode, owner, attributes and time, in the order in
+// attributes gives a file its owner, mode, attributes and time, in an order in
 // which one does not undo the other: chown clears setuid bits and file
-// capabilities.
-func describe(e imagetree.Entry, at string) []step {
+// capabilities. In a flat tree, which an ordinary user may make, the mode comes
+// after what it could forbid.
+func attributes(e imagetree.Entry, at string, flat bool) []step {
 	steps := []step{{"own", owner(e), at}}
-	if e.Mode&unix.S_IFMT != unix.S_IFLNK {
-		steps = append(steps, step{"chmod", mode(e), at})
+	change := step{"chmod", mode(e), at}
+	if e.Mode&unix.S_IFMT == unix.S_IFLNK {
+		change = nil
+	}
+	if !flat && change != nil {
+		steps = append(steps, change)
 	}
 	for _, x := range e.Xattrs {
 		steps = append(steps, step{"attribute", at, x.Name, hexValue(x.Value)})
+	}
+	if flat && change != nil {
+		steps = append(steps, change)
 	}
 	return append(steps, stamp(e, at))
 }
@@ -438,9 +447,13 @@ func (d *draft) describe() {
 		if e.Opaque && !d.flat {
 			d.plan.opaques = append(d.plan.opaques, step{"opaque", at})
 		}
+		locked := d.flat && e.Mode&0o700 != 0o700 && d.explicit[e.Name] && d.dirty[e.Name]
+		if locked {
+			d.plan.unlock = append(d.plan.unlock, step{"chmod", "u+rwx", at})
+		}
 		switch {
-		case !d.explicit[e.Name]:
-			d.plan.meta = append(d.plan.meta, describe(e.Entry, at)...)
+		case !d.explicit[e.Name], locked:
+			d.plan.meta = append(d.plan.meta, attributes(e.Entry, at, d.flat)...)
 		case d.dirty[e.Name]:
 			d.plan.meta = append(d.plan.meta, stamp(e.Entry, at))
 		}

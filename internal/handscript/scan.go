@@ -20,6 +20,7 @@ type member struct {
 	name    string // clean, "." for the root; "" if it leads out
 	link    string // clean target of a hard link
 	plain   bool   // GNU tar understands name and attributes as byhand does
+	locked  bool   // has attributes that GNU tar sets after it may not any more, if not root
 	offset  int64  // of the content in the uncompressed tar
 	size    int64  // holes included
 	sparse  []tarstream.Segment
@@ -74,6 +75,7 @@ func newMember(ordinal, offset int64, h *tarstream.Header) member {
 		m.link = link
 		m.plain = m.plain && ok && plainName(h.Linkname, link, false)
 	}
+	m.locked = h.Type == tarstream.TypeReg && h.Mode&0o200 == 0 && len(h.Xattrs) > 0
 	if h.IsSparse {
 		m.sparse = slices.Clone(h.Sparse)
 	}

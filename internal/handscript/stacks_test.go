@@ -60,7 +60,8 @@ func stacks() []stack {
 		{"odd names", []entries{{
 			file("./dot", "1"), file("/abs", "2"), file("a/../b", "3"), file("x//y", "4"), dir("new\nline"), file("new\nline/f", "5"), file("-dash", "6"), file("sp ace ", "7"),
 			file("quote'\"`$(touch pwned)", "8"), file("back\\slash\\n", "9"), file("star*?[a]", "10"), file("\x01\x1b[31m\x7f\xff\xfe", "11"), file("ü", "12"), link("hard\n", "new\nline/f"),
-			symlink("sym", "-target\n")}, {testtar.Whiteout("-dash"), testtar.Whiteout("quote'\"`$(touch pwned)"), testtar.Whiteout("\x01\x1b[31m\x7f\xff\xfe"), testtar.Whiteout("sp ace "), file("new\nline/g", "6"), testtar.Opaque("new\nline"), link("trail\n\n", "ü")}}},
+			symlink("sym", "-target\n"),
+		}, {testtar.Whiteout("-dash"), testtar.Whiteout("quote'\"`$(touch pwned)"), testtar.Whiteout("\x01\x1b[31m\x7f\xff\xfe"), testtar.Whiteout("sp ace "), file("new\nline/g", "6"), testtar.Opaque("new\nline"), link("trail\n\n", "ü")}}},
 		{"children first", []entries{
 			{file("p/q/f", "f"), dir("p/q", mode(0o700), xattr("user.q", "q")), dir("p", mode(0o755), at(5, 5)), symlink("p/q/s", "/x")},
 		}},
