@@ -42,6 +42,9 @@ func TestWrite(t *testing.T) {
 	if err != nil || !strings.Contains(string(data), `"a <b && c"`) || !strings.HasSuffix(string(data), "}\n") {
 		t.Errorf("%v\n%s", err, data)
 	}
+	if encoded, err := r.Encode(); err != nil || string(encoded) != string(data) {
+		t.Errorf("encoded as %s: %v", encoded, err)
+	}
 	var back specs.Spec
 	if err := json.Unmarshal(data, &back); err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -65,4 +66,42 @@ func (l lab) read(name string) string {
 		l.t.Fatal(err)
 	}
 	return string(data)
+}
+
+// TestScriptArchives makes scripts for one image in each form of archive.
+func TestScriptArchives(t *testing.T) {
+	testneed.Root(t)
+	testneed.Tool(t, "skopeo", "tar", "gzip", "jq", "setfattr")
+	l := newLab(t)
+	archive, saved := l.path("oci.tar.gz"), l.path("saved.tar")
+	l.must(l.run("tar", "--create", "--gzip", "--file", archive, "--directory", shared.image, "."))
+	l.must(l.run("skopeo", "copy", "--insecure-policy", "--quiet", "oci:"+shared.image+":v1", "docker-archive:"+saved+":lab/demo:v1"))
+	l.must(l.byhand("bundle", "--rootfs", "flat", "oci:"+shared.image+":v1", "want"))
+	for i, image := range []string{"oci-archive:" + archive + ":v1", "docker-archive:" + saved, "docker-archive:" + saved + ":lab/demo:v1"} {
+		box := fmt.Sprintf("box%d", i)
+		file := l.path(box + ".sh")
+		if err := os.WriteFile(file, []byte(l.must(l.byhand("script", "--rootfs", "flat", image, box))), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		l.must(l.run("dash", file))
+		diffs, err := treecmp.Compare(l.path(box+"/rootfs"), l.path("want/rootfs"), treecmp.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range diffs {
+			t.Errorf("%s: script | byhand: %s", image, d)
+		}
+		if l.read(box+"/config.json") != l.read("want/config.json") {
+			t.Errorf("%s: another config.json", image)
+		}
+	}
+	// Another archive in its place.
+	if err := os.WriteFile(l.path("manifest.json"), []byte("[]"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	l.must(l.run("tar", "--create", "--file", saved, "--directory", l.dir, "manifest.json"))
+	l.must(l.run("rm", "-r", l.path("box1")))
+	if r := l.run("dash", l.path("box1.sh")); r.code != 4 || !strings.Contains(r.stderr, "does not have the image any more") {
+		t.Errorf("exit %d: %s", r.code, r.stderr)
+	}
 }

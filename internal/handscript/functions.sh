@@ -201,13 +201,16 @@ stamp() {
 	touch -h -d "@$1" "$2"
 }
 
-# attribute FILE NAME VALUE: an extended attribute. An ordinary user may give
-# those of the name space user.
+# left_out WHAT: not everybody may make everything in a plain tree; an overlay
+# is whole or not there.
+left_out() {
+	[ "$kind" = flat ] || die 7 "$dir/$1: cannot be made"
+	say "$1: is left out, it takes more privilege"
+}
+
+# attribute FILE NAME VALUE: an extended attribute.
 attribute() {
-	case $owners$2 in
-	--same-owner* | --no-same-owneruser.*) setfattr -h -n "$2" -v "$3" "$1" ;;
-	*) say "$1: $2 is left out" ;;
-	esac
+	setfattr -h -n "$2" -v "$3" "$1" 2>/dev/null || left_out "$1: $2"
 }
 
 # drop FILE NAME: takes an extended attribute away.
@@ -223,18 +226,17 @@ no_list() {
 
 # hard_link FILE NAME: one more name, of a symbolic link too.
 hard_link() {
-	if [ -e "$1" ] || [ -L "$1" ]; then ln -P "$1" "$2"; else say "$2: is left out, like $1"; fi
+	if [ -e "$1" ] || [ -L "$1" ]; then ln -P "$1" "$2"; else left_out "$2"; fi
 }
 
 # device FILE TYPE MAJOR MINOR OWNER MODE TIME: only root may make one.
 device() {
-	if [ "$owners" = --same-owner ]; then
-		mknod "$1" "$2" "$3" "$4"
-		chown "$5" "$1"
+	if mknod "$1" "$2" "$3" "$4" 2>/dev/null; then
+		own "$5" "$1"
 		chmod "$6" "$1"
 		stamp "$7" "$1"
 	else
-		say "$1: is left out; an ordinary user may not make devices"
+		left_out "$1"
 	fi
 }
 

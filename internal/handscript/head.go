@@ -31,6 +31,7 @@ func (w *writer) head() {
 	w.raw("# shellcheck disable=SC1003,SC2016 # names of an image may hold $ and \\; they mean what they say\n")
 	w.raw("set -eu\numask 022\nunset CDPATH\nexport LC_ALL=C # names are bytes\n\n")
 	w.set("dir", relative(w.Dir))
+	w.set("kind", w.Record.RootFS)
 	w.raw("tmp=\nmounted=\ncreated=\n")
 	switch w.Image.Reference.Transport {
 	case pull.Registry:
@@ -72,12 +73,12 @@ func (w *writer) net() string {
 
 // prepare writes what comes before anything of the image is there.
 func (w *writer) prepare() {
-	tools := []string{"jq", "sha256sum", "tar", "cp", "ln", "dd", "find", "setfattr", "chown", "chmod", "touch", "truncate"}
+	tools := []string{"jq", "sha256sum", "tar", "cp", "ln", "dd", "find", "setfattr", "mknod", "chown", "chmod", "touch", "truncate"}
 	if w.Image.Reference.Transport == pull.Registry {
 		tools = append([]string{"curl"}, tools...)
 	}
 	if !w.flat() {
-		tools = append(tools, "mknod", "mount")
+		tools = append(tools, "mount")
 	}
 	for _, p := range w.plans {
 		if p.compression != "" && !slices.Contains(tools, p.compression) {

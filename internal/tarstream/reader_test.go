@@ -388,3 +388,30 @@ func TestManyXattrs(t *testing.T) {
 		t.Errorf("%d attributes, want %d, of equal names the last", len(h.Xattrs), n)
 	}
 }
+
+// TestGlobal tells archives whose global header means nothing to anybody from
+// those that are other archives to programs that obey it.
+func TestGlobal(t *testing.T) {
+	global := func(records ...string) testtar.Entry {
+		return testtar.Raw(testtar.Header(testtar.Fields{Type: 'g', Name: "g"}, []byte(strings.Join(records, ""))))
+	}
+	file := testtar.File("f", "x")
+	for name, test := range map[string]struct {
+		archive []byte
+		want    bool
+	}{
+		"none":      {testtar.Tar(file), false},
+		"comment":   {testtar.Tar(global(testtar.Record("comment", "of git archive")), file), false},
+		"time":      {testtar.Tar(file, global(testtar.Record("comment", "x"), testtar.Record("mtime", "1"))), true},
+		"attribute": {testtar.Tar(global(testtar.Record("SCHILY.xattr.user.a", "1")), file), true},
+	} {
+		r := tarstream.NewReader(bytes.NewReader(test.archive), tarstream.Options{})
+		var err error
+		for err == nil {
+			_, err = r.Next()
+		}
+		if got := r.Global(); got != test.want || !errors.Is(err, io.EOF) {
+			t.Errorf("%s: %v, expected %v: %v", name, got, test.want, err)
+		}
+	}
+}

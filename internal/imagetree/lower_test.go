@@ -1,0 +1,49 @@
+package imagetree_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/byhand/byhand/internal/imagetree"
+	"github.com/byhand/byhand/internal/testtar"
+)
+
+// TestLower lists each layer's own lower dir.
+func TestLower(t *testing.T) {
+	tree := build(t, append(three(), entries{testtar.File("d/sub/x", ""), testtar.Whiteout("h")})...)
+	want := [][]string{
+		{". implicit 1.0", "d 1.0", "d/a 1.1", "d/b 1.2", "l 1.3"},
+		{". implicit 2.0", "d implicit 2.0", "d/a whiteout 2.0", "d/c 2.0", "h 1.2", "z 2.3"},
+		{". implicit 3.0", "d opaque implicit 3.0", "d/b 3.1", "l whiteout 3.0"},
+		{". implicit 4.0", "d implicit 4.0", "d/sub implicit 4.0", "d/sub/x 4.0", "h whiteout 4.0"},
+	}
+	for i := range want {
+		var got []string
+		err := tree.Lower(t.Context(), i+1, func(e imagetree.LowerEntry) error {
+			line := e.Name
+			for word, is := range map[string]bool{" whiteout": e.Whiteout, " opaque": e.Opaque} {
+				if is {
+					line += word
+				}
+			}
+			if e.Implicit {
+				line += " implicit"
+			}
+			got = append(got, fmt.Sprintf("%s %d.%d", line, e.Content.Layer, e.Content.Ordinal))
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want[i], got); diff != "" {
+			t.Errorf("layer %d:\n%s", i+1, diff)
+		}
+	}
+	stop := errors.New("stop")
+	if err := tree.Lower(t.Context(), 1, func(imagetree.LowerEntry) error { return stop }); !errors.Is(err, stop) {
+		t.Error(err)
+	}
+}
