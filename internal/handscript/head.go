@@ -31,7 +31,6 @@ func (w *writer) head() {
 	w.raw("# shellcheck disable=SC1003,SC2016 # names of an image may hold $ and \\; they mean what they say\n")
 	w.raw("set -eu\numask 022\nunset CDPATH\nexport LC_ALL=C # names are bytes\n\n")
 	w.set("dir", relative(w.Dir))
-	w.set("kind", w.Record.RootFS)
 	w.raw("tmp=\nmounted=\ncreated=\n")
 	switch w.Image.Reference.Transport {
 	case pull.Registry:

@@ -110,7 +110,7 @@ func TestStacks(t *testing.T) {
 
 // random is how many random stacks a run compares; BYHAND_SCRIPT_SEEDS=FROM-TO
 // names others.
-const random = 24
+const random = 16
 
 // TestRandomStacks does the same for random layers, as far as byhand does not
 // refuse them.

@@ -21,9 +21,13 @@ type writer struct {
 // whole is the script.
 func (w *writer) whole() string {
 	body := w.lines.String()
+	functions := needed(body + w.net() + trapLine)
 	head := &writer{Script: w.Script, spec: w.spec}
 	head.head()
-	return head.lines.String() + w.net() + needed(body+w.net()+trapLine) + body
+	if strings.Contains(functions, "$kind") {
+		head.set("kind", w.Record.RootFS)
+	}
+	return head.lines.String() + w.net() + functions + body
 }
 
 // trapLine is all that calls finish.
