@@ -24,10 +24,7 @@ func (d *draft) extract() {
 		d.parents(m.name)
 		switch m.kind {
 		case tarstream.TypeDir:
-			// Of a directory that is there for what is in it already, GNU
-			// tar forgets the attributes.
-			_, there := d.explicit[m.name]
-			d.explicit[m.name] = !there || m.name == "."
+			d.explicit[m.name] = true
 		case tarstream.TypeLink:
 			d.files[m.name] = d.files[m.link]
 		default:
