@@ -105,3 +105,29 @@ func TestScriptArchives(t *testing.T) {
 		t.Errorf("exit %d: %s", r.code, r.stderr)
 	}
 }
+
+// TestScriptTLS has a registry whose certificate the machine does not know.
+func TestScriptTLS(t *testing.T) {
+	testneed.Tool(t, "curl", "jq", "setfattr")
+	l := newLab(t)
+	registry := testimages.StartRegistry(t, testimages.RegistryOptions{TLS: true})
+	image := registry.Push(t, shared.image, "v1", "lab/demo")
+	for box, options := range map[string][]string{"ca": {"--cert-dir", registry.CADir}, "any": {"--tls-verify=false"}} {
+		args := append(options, "script", "--rootfs", "flat", "--user", "0", image, box)
+		file := l.path(box + ".sh")
+		if err := os.WriteFile(file, []byte(l.must(l.byhand(args...))), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		l.must(l.run("dash", file))
+		if script := l.read(box + ".sh"); strings.Contains(script, "--insecure") != (box == "any") {
+			t.Errorf("%s: --insecure is wrong", box)
+		}
+		plain := strings.NewReplacer(` --cacert "$tmp/ca"`, "", " --insecure", "").Replace(l.read(box + ".sh"))
+		if err := os.WriteFile(file, []byte(strings.ReplaceAll(plain, "dir=./"+box, "dir=./no")), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if r := l.run("dash", file); r.code != 6 {
+			t.Errorf("%s: without what the option gave: exit %d, %s", box, r.code, r.stderr)
+		}
+	}
+}

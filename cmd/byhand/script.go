@@ -10,6 +10,7 @@ import (
 
 	"github.com/byhand/byhand/bundle"
 	"github.com/byhand/byhand/internal/handscript"
+	"github.com/byhand/byhand/pull"
 )
 
 func scriptCommand(std streams) *cli.Command {
@@ -40,12 +41,9 @@ func doScript(ctx context.Context, s *session) (err error) {
 	if ref.Path == "-" {
 		return usagef("script: the script has to read the image itself, not standard input; name a file")
 	}
-	t := &imageTree{session: s}
+	t := &imageTree{session: s, check: func(img *pull.Image) error { return bundle.Check(img.Config.Raw, plan.options) }}
 	defer func() { err = errors.Join(err, t.free(ctx)) }()
 	if err := t.load(ctx, s.args[0]); err != nil {
-		return err
-	}
-	if err := bundle.Check(t.img.Config.Raw, plan.options); err != nil {
 		return err
 	}
 	script := handscript.Script{

@@ -19,7 +19,8 @@ type imageTree struct {
 	session *session
 	layers  int // how many of the image's are wanted, from the base; 0 for all
 	img     *pull.Image
-	fetched []digest.Digest // blobs that the store did not have before
+	check   func(*pull.Image) error // if set, comes before any layer is fetched
+	fetched []digest.Digest         // blobs that the store did not have before
 }
 
 // load finds the image, fetches the layers that are not at hand, and reads
@@ -64,6 +65,9 @@ func (t *imageTree) fetch(ctx context.Context, arg string) (*pull.Image, error) 
 	})
 	if err == nil {
 		img, err = t.lower(img)
+	}
+	if err == nil && t.check != nil {
+		err = t.check(img)
 	}
 	if err != nil {
 		return nil, err
