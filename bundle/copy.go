@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/byhand/byhand/internal/rootfd"
+	"github.com/byhand/byhand/internal/sys"
 )
 
 // copyChunk is how much is copied between two looks at the context.
@@ -32,7 +33,7 @@ type inode struct{ dev, ino uint64 }
 // directory copies the directory at name in the root to base in dirfd.
 func (c *copier) directory(ctx context.Context, name string, m meta, dirfd int, base string) error {
 	// The owner alone may look inside until everything has its own mode.
-	if err := unix.Mkdirat(dirfd, base, 0o700); err != nil {
+	if err := sys.Mkdirat(dirfd, base, 0o700); err != nil {
 		return c.fail("make", name, err)
 	}
 	fd, err := openDir(dirfd, base)
@@ -98,7 +99,7 @@ func (c *copier) link(m meta, name string, dirfd int, base string) bool {
 		c.links[m.inode] = below
 		return false
 	}
-	return unix.Linkat(c.top, first, dirfd, base, 0) == nil
+	return sys.Linkat(c.top, first, dirfd, base, 0) == nil
 }
 
 func (c *copier) file(ctx context.Context, name string, m meta, dirfd int, base string) (err error) {
@@ -139,14 +140,14 @@ func copyContent(ctx context.Context, dst *os.File, src fs.File, size int64) err
 		return copyPart(ctx, dst, src, size)
 	}
 	for at := int64(0); at < size; {
-		data, err := unix.Seek(int(file.Fd()), at, unix.SEEK_DATA)
+		data, err := sys.Seek(int(file.Fd()), at, unix.SEEK_DATA)
 		if errors.Is(err, unix.ENXIO) {
 			break // a hole up to the end
 		}
 		end := size
 		if err != nil {
 			data = at // a file system without holes
-		} else if e, err := unix.Seek(int(file.Fd()), data, unix.SEEK_HOLE); err == nil {
+		} else if e, err := sys.Seek(int(file.Fd()), data, unix.SEEK_HOLE); err == nil {
 			end = min(e, size)
 		}
 		if _, err := file.Seek(data, io.SeekStart); err != nil {
@@ -182,7 +183,7 @@ func (c *copier) symlink(name string, m meta, dirfd int, base string) error {
 	if err != nil {
 		return c.fail("read link", name, err)
 	}
-	if err := unix.Symlinkat(target, dirfd, base); err != nil {
+	if err := sys.Symlinkat(target, dirfd, base); err != nil {
 		return c.fail("link", name, err)
 	}
 	return c.applyAt(dirfd, base, name, m, false)
@@ -191,7 +192,7 @@ func (c *copier) symlink(name string, m meta, dirfd int, base string) error {
 // node makes a device, FIFO or socket. An ordinary user makes no devices; the
 // volume is mounted nodev, so that they would be of no use either.
 func (c *copier) node(name string, m meta, dirfd int, base string) error {
-	err := unix.Mknodat(dirfd, base, m.mode&unix.S_IFMT|0o600, int(m.rdev))
+	err := sys.Mknodat(dirfd, base, m.mode&unix.S_IFMT|0o600, int(m.rdev))
 	if errors.Is(err, unix.EPERM) && (m.mode&unix.S_IFMT == unix.S_IFCHR || m.mode&unix.S_IFMT == unix.S_IFBLK) {
 		c.skipped.devices.add(name)
 		return nil

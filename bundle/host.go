@@ -14,6 +14,8 @@ import (
 	"github.com/moby/sys/userns"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/byhand/byhand/internal/sys"
 )
 
 // Host is what Spec has to know about the machine.
@@ -67,7 +69,7 @@ func DetectHost() *Host {
 	setgroups, _ := os.ReadFile("/proc/self/setgroups")
 	h.SetgroupsDenied = strings.TrimSpace(string(setgroups)) == "deny"
 	var st unix.Statfs_t
-	h.CgroupV2 = unix.Statfs("/sys/fs/cgroup", &st) == nil && st.Type == unix.CGROUP2_SUPER_MAGIC
+	h.CgroupV2 = sys.Statfs("/sys/fs/cgroup", &st) == nil && st.Type == unix.CGROUP2_SUPER_MAGIC
 	// Asked for with a null filter, a kernel that has filters says EFAULT.
 	h.Seccomp = errors.Is(unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, 0, 0, 0), unix.EFAULT)
 	// Without a path the kernel says EINVAL or EBADF; one that lacks the call
@@ -117,7 +119,7 @@ func sourceFile(path string) SourceFile {
 // repeat, or be refused (mount_namespaces(7)).
 func lockedFlags(path string) []string {
 	var st unix.Statfs_t
-	if unix.Statfs(path, &st) != nil {
+	if sys.Statfs(path, &st) != nil {
 		return nil
 	}
 	var flags []string
@@ -148,7 +150,7 @@ func hostDevices(dir string) []specs.LinuxDevice {
 			return nil
 		}
 		var st unix.Stat_t
-		if d.Type()&fs.ModeDevice == 0 || unix.Lstat(path, &st) != nil {
+		if d.Type()&fs.ModeDevice == 0 || sys.Lstat(path, &st) != nil {
 			return nil
 		}
 		t := "b"

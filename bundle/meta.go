@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/byhand/byhand/internal/rootfd"
+	"github.com/byhand/byhand/internal/sys"
 )
 
 // meta is what a copied file has beside its content.
@@ -75,12 +76,12 @@ func sysMode(m fs.FileMode) uint32 {
 // as chown(2) clears setuid bits and file capabilities; the times come last.
 func (c *copier) apply(fd int, src fs.File, name string, m meta) error {
 	mode := m.mode & 0o7777
-	err := unix.Fchown(fd, int(m.uid), int(m.gid))
+	err := sys.Fchown(fd, int(m.uid), int(m.gid))
 	if refused(err) {
 		mode, err = c.ownerLost(name, m), nil
 	}
 	if err == nil {
-		err = unix.Fchmod(fd, mode)
+		err = sys.Fchmod(fd, mode)
 	}
 	if err != nil {
 		return c.fail("set owner and mode of", name, err)
@@ -97,7 +98,7 @@ func (c *copier) apply(fd int, src fs.File, name string, m meta) error {
 // applyAt is apply for what is not opened: links, devices, FIFOs, sockets.
 func (c *copier) applyAt(dirfd int, base, name string, m meta, chmod bool) error {
 	mode := m.mode & 0o7777
-	err := unix.Fchownat(dirfd, base, int(m.uid), int(m.gid), unix.AT_SYMLINK_NOFOLLOW)
+	err := sys.Fchownat(dirfd, base, int(m.uid), int(m.gid), unix.AT_SYMLINK_NOFOLLOW)
 	if refused(err) {
 		mode, err = c.ownerLost(name, m), nil
 	}
@@ -105,7 +106,7 @@ func (c *copier) applyAt(dirfd int, base, name string, m meta, chmod bool) error
 		err = rootfd.Chmodat(dirfd, base, mode)
 	}
 	if err == nil {
-		err = unix.UtimesNanoAt(dirfd, base, m.times[:], unix.AT_SYMLINK_NOFOLLOW)
+		err = sys.UtimesNanoAt(dirfd, base, m.times[:], unix.AT_SYMLINK_NOFOLLOW)
 	}
 	if err != nil {
 		return c.fail("set owner, mode and times of", name, err)
@@ -139,7 +140,7 @@ func (c *copier) xattrs(fd int, src fs.File, name string) error {
 		if attr == "security.selinux" || strings.HasPrefix(attr, "trusted.overlay.") || strings.HasPrefix(attr, "user.overlay.") {
 			continue
 		}
-		err := unix.Fsetxattr(fd, attr, []byte(value), 0)
+		err := sys.Fsetxattr(fd, attr, []byte(value), 0)
 		if refused(err) || errors.Is(err, unix.ENOTSUP) {
 			c.skipped.xattrs.add(name)
 			continue
@@ -166,7 +167,7 @@ func (c *copier) readXattrs(src fs.File, name string) (map[string]string, error)
 		return nil, nil
 	}
 	fd := int(file.Fd())
-	names, err := readXattr(func(b []byte) (int, error) { return unix.Flistxattr(fd, b) })
+	names, err := readXattr(func(b []byte) (int, error) { return sys.Flistxattr(fd, b) })
 	if errors.Is(err, unix.ENOTSUP) || err == nil && len(names) == 0 {
 		return nil, nil
 	}
@@ -174,7 +175,7 @@ func (c *copier) readXattrs(src fs.File, name string) (map[string]string, error)
 	for raw := range bytes.SplitSeq(bytes.TrimSuffix(names, []byte{0}), []byte{0}) {
 		var value []byte
 		if err == nil {
-			value, err = readXattr(func(b []byte) (int, error) { return unix.Fgetxattr(fd, string(raw), b) })
+			value, err = readXattr(func(b []byte) (int, error) { return sys.Fgetxattr(fd, string(raw), b) })
 		}
 		if errors.Is(err, unix.ENODATA) {
 			err = nil

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/byhand/byhand/internal/rootfd"
+	"github.com/byhand/byhand/internal/sys"
 )
 
 // VolumeError reports that a volume could not be filled.
@@ -63,7 +64,7 @@ func openVolumes(bundleDir string) (int, error) {
 		return -1, err
 	}
 	defer func() { _ = unix.Close(bundle) }()
-	if err := unix.Mkdirat(bundle, volumesDir, 0o755); err != nil && !errors.Is(err, unix.EEXIST) {
+	if err := sys.Mkdirat(bundle, volumesDir, 0o755); err != nil && !errors.Is(err, unix.EEXIST) {
 		return -1, err
 	}
 	return openDir(bundle, volumesDir)
@@ -83,7 +84,7 @@ func (c *copier) populate(ctx context.Context, dir int, v Volume) error {
 		return &VolumeError{Volume: v.Destination, Name: v.Source, Op: "make", Err: fs.ErrInvalid}
 	}
 	var st unix.Stat_t
-	if unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil {
+	if sys.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil {
 		return nil
 	}
 	at, info, err := c.root.resolve(v.Destination)
@@ -106,9 +107,9 @@ func (c *copier) populate(ctx context.Context, dir int, v Volume) error {
 		err = c.directory(ctx, at, metaOf(info), dir, staging)
 	}
 	if err == nil {
-		err = unix.Renameat2(dir, staging, dir, name, unix.RENAME_NOREPLACE)
+		err = sys.Renameat2(dir, staging, dir, name, unix.RENAME_NOREPLACE)
 		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
-			err = unix.Renameat(dir, staging, dir, name)
+			err = sys.Renameat(dir, staging, dir, name)
 		}
 		if err == nil {
 			return nil
@@ -121,7 +122,7 @@ func (c *copier) populate(ctx context.Context, dir int, v Volume) error {
 
 // emptyVolume is for a volume that the image has no directory for.
 func (c *copier) emptyVolume(dir int, name string) error {
-	err := unix.Mkdirat(dir, name, 0o755)
+	err := sys.Mkdirat(dir, name, 0o755)
 	if err == nil {
 		err = rootfd.Chmodat(dir, name, 0o755) // whatever the umask
 	}

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/byhand/byhand/internal/sys"
 )
 
 const configFile = "config.json"
@@ -153,7 +155,7 @@ func publish(tmp, dir, name string, replace bool) error {
 		}
 		return nil
 	}
-	err := unix.Renameat2(unix.AT_FDCWD, tmp, unix.AT_FDCWD, target, unix.RENAME_NOREPLACE)
+	err := sys.Renameat2(unix.AT_FDCWD, tmp, unix.AT_FDCWD, target, unix.RENAME_NOREPLACE)
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
 		// A file system without RENAME_NOREPLACE, as NFS: link refuses too.
 		if err = os.Link(tmp, target); err == nil {

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/byhand/byhand/internal/sys"
 )
 
 // lockShared is the shared flock(2).
@@ -88,7 +90,7 @@ func syncFS(path string) error {
 		return fmt.Errorf("sync file system: %w", err)
 	}
 	defer func() { _ = d.Close() }()
-	if err := unix.Syncfs(int(d.Fd())); err != nil {
+	if err := sys.Syncfs(int(d.Fd())); err != nil {
 		return fmt.Errorf("sync file system of %s: %w", path, err)
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/byhand/byhand/internal/sys"
 	"github.com/byhand/byhand/unpack"
 )
 
@@ -83,7 +84,7 @@ func Flatten(ctx context.Context, dirs []string, dst string, o FlattenOptions) e
 		err = ctx.Err()
 	}
 	if err == nil && o.Sync {
-		err = unix.Syncfs(st.fd)
+		err = sys.Syncfs(st.fd)
 	}
 	if err == nil {
 		err = st.publish()
@@ -99,7 +100,7 @@ func Flatten(ctx context.Context, dirs []string, dst string, o FlattenOptions) e
 
 // root makes the tree's root and fills it.
 func (f *flattener) root(ctx context.Context, src *mergedDir, stage int, name string) error {
-	if err := unix.Mkdirat(stage, name, 0o700); err != nil {
+	if err := sys.Mkdirat(stage, name, 0o700); err != nil {
 		return entryError(".", "make directory", err)
 	}
 	fd, err := openDirAt(stage, name)

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/byhand/byhand/internal/rootfd"
+	"github.com/byhand/byhand/internal/sys"
 )
 
 // content copies what a file holds: shared blocks where the file system can
@@ -14,7 +15,7 @@ import (
 // holes.
 func (c *copier) content(src, dst int, st *unix.Stat_t) error {
 	if !c.noClone.Load() {
-		err := unix.IoctlFileClone(dst, src)
+		err := sys.IoctlFileClone(dst, src)
 		if err == nil {
 			return nil
 		}
@@ -25,14 +26,14 @@ func (c *copier) content(src, dst int, st *unix.Stat_t) error {
 		return c.data(src, dst, 0, st.Size)
 	}
 	for at := int64(0); at < st.Size; {
-		start, err := unix.Seek(src, at, unix.SEEK_DATA)
+		start, err := sys.Seek(src, at, unix.SEEK_DATA)
 		if errors.Is(err, unix.ENXIO) {
 			break // a hole to the end
 		}
 		if err != nil {
 			return c.data(src, dst, 0, st.Size) // the file system tells nothing about holes
 		}
-		end, err := unix.Seek(src, start, unix.SEEK_HOLE)
+		end, err := sys.Seek(src, start, unix.SEEK_HOLE)
 		if err != nil {
 			return err
 		}
@@ -42,7 +43,7 @@ func (c *copier) content(src, dst int, st *unix.Stat_t) error {
 		}
 		at = end
 	}
-	return unix.Ftruncate(dst, st.Size)
+	return sys.Ftruncate(dst, st.Size)
 }
 
 // data copies the bytes from start to end.

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/byhand/byhand/internal/rootfd"
+	"github.com/byhand/byhand/internal/sys"
 	"github.com/byhand/byhand/unpack"
 )
 
@@ -77,7 +78,7 @@ func (c *copier) copyNode(n node, dst int, name, rel string, links aliases) erro
 			return err
 		}
 		defer func() { _ = unix.Close(src) }()
-		err = unix.Fstat(src, &st)
+		err = sys.Fstat(src, &st)
 	} else {
 		err = lstatat(n.fd, n.name, &st)
 	}
@@ -106,13 +107,13 @@ func (c *copier) copyOne(n node, src int, st *unix.Stat_t, dst int, name, rel st
 	case unix.DT_LNK:
 		target, err := rootfd.Readlinkat(n.fd, n.name)
 		if err == nil {
-			err = unix.Symlinkat(target, dst, name)
+			err = sys.Symlinkat(target, dst, name)
 		}
 		if err != nil {
 			return err
 		}
 	default:
-		err := unix.Mknodat(dst, name, st.Mode&unix.S_IFMT|0o600, int(st.Rdev))
+		err := sys.Mknodat(dst, name, st.Mode&unix.S_IFMT|0o600, int(st.Rdev))
 		if errors.Is(err, unix.EPERM) {
 			what := fmt.Sprintf("%d:%d", unix.Major(st.Rdev), unix.Minor(st.Rdev))
 			return c.refused(unpack.SkipDevice, full, what, err)
@@ -128,7 +129,7 @@ func (c *copier) copyOne(n node, src int, st *unix.Stat_t, dst int, name, rel st
 func (c *copier) specialAttrs(n node, st *unix.Stat_t, dst int, name, full string) error {
 	mode := st.Mode & 0o7777
 	if st.Uid != c.uid || st.Gid != c.gid {
-		err := unix.Fchownat(dst, name, int(st.Uid), int(st.Gid), unix.AT_SYMLINK_NOFOLLOW)
+		err := sys.Fchownat(dst, name, int(st.Uid), int(st.Gid), unix.AT_SYMLINK_NOFOLLOW)
 		if mode, err = c.owner(st, full, err); err != nil {
 			return err
 		}
@@ -144,7 +145,7 @@ func (c *copier) specialAttrs(n node, st *unix.Stat_t, dst int, name, full strin
 	if err != nil {
 		return err
 	}
-	return unix.UtimesNanoAt(dst, name, []unix.Timespec{st.Mtim, st.Mtim}, unix.AT_SYMLINK_NOFOLLOW)
+	return sys.UtimesNanoAt(dst, name, []unix.Timespec{st.Mtim, st.Mtim}, unix.AT_SYMLINK_NOFOLLOW)
 }
 
 // copyRegular copies content first and attributes afterwards: writing clears
@@ -180,17 +181,17 @@ func (c *copier) fileAttrs(st *unix.Stat_t, src, dst int, full string, has uint3
 	mode := st.Mode & 0o7777
 	if st.Uid != c.uid || st.Gid != c.gid {
 		var err error
-		if mode, err = c.owner(st, full, unix.Fchown(dst, int(st.Uid), int(st.Gid))); err != nil {
+		if mode, err = c.owner(st, full, sys.Fchown(dst, int(st.Uid), int(st.Gid))); err != nil {
 			return err
 		}
 	}
 	if mode != has {
-		if err := unix.Fchmod(dst, mode); err != nil {
+		if err := sys.Fchmod(dst, mode); err != nil {
 			return err
 		}
 	}
 	err := eachXattr(src, func(attr string, value []byte) error {
-		return c.xattr(full, attr, unix.Fsetxattr(dst, attr, value, 0))
+		return c.xattr(full, attr, sys.Fsetxattr(dst, attr, value, 0))
 	})
 	if err != nil {
 		return err
@@ -224,7 +225,7 @@ func (c *copier) xattr(full, attr string, err error) error {
 func eachXattrAt(dirfd int, name string, fn func(attr string, value []byte) error) error {
 	path := "/proc/self/fd/" + strconv.Itoa(dirfd) + "/" + name
 	var small [256]byte
-	names, err := growing(small[:], func(b []byte) (int, error) { return unix.Llistxattr(path, b) })
+	names, err := growing(small[:], func(b []byte) (int, error) { return sys.Llistxattr(path, b) })
 	if err != nil || len(names) == 0 {
 		if refusedXattr(err) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENAMETOOLONG) {
 			return nil // ENOENT: no /proc here
@@ -235,7 +236,7 @@ func eachXattrAt(dirfd int, name string, fn func(attr string, value []byte) erro
 		if overlayXattr(attr) {
 			continue
 		}
-		value, err := growing(small[:], func(b []byte) (int, error) { return unix.Lgetxattr(path, attr, b) })
+		value, err := growing(small[:], func(b []byte) (int, error) { return sys.Lgetxattr(path, attr, b) })
 		if refusedXattr(err) || errors.Is(err, unix.ENODATA) {
 			continue
 		}

@@ -4,12 +4,14 @@ import (
 	"errors"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/byhand/byhand/internal/sys"
 )
 
 // moveDir moves a directory that only one layer has in one piece. moved is
 // false where it has to be gone through name by name.
 func (f *flattener) moveDir(n node, dst int) (moved bool, err error) {
-	err = unix.Renameat(n.fd, n.name, dst, n.name)
+	err = sys.Renameat(n.fd, n.name, dst, n.name)
 	switch {
 	case errors.Is(err, unix.EXDEV):
 		f.move.Store(false)
@@ -32,8 +34,8 @@ func (f *flattener) moveDir(n node, dst int) (moved bool, err error) {
 func makeWritable(d *mergedDir) {
 	for _, p := range d.parts {
 		var st unix.Stat_t
-		if unix.Fstat(p.fd, &st) == nil && st.Mode&0o300 != 0o300 {
-			_ = unix.Fchmod(p.fd, st.Mode&0o7777|0o700)
+		if sys.Fstat(p.fd, &st) == nil && st.Mode&0o300 != 0o300 {
+			_ = sys.Fchmod(p.fd, st.Mode&0o7777|0o700)
 		}
 	}
 }
@@ -41,7 +43,7 @@ func makeWritable(d *mergedDir) {
 // scrub takes overlayfs's markers out of a tree that was moved whole.
 func (f *flattener) scrub(dir int) error {
 	for _, attr := range []string{opaqueTrusted, opaqueUser} {
-		err := unix.Fremovexattr(dir, attr)
+		err := sys.Fremovexattr(dir, attr)
 		if err != nil && !errors.Is(err, unix.ENODATA) && !refusedXattr(err) {
 			return err
 		}

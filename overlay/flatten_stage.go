@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/byhand/byhand/internal/rootfd"
+	"github.com/byhand/byhand/internal/sys"
 )
 
 // Names inside a stage.
@@ -69,7 +70,7 @@ func stageName(dst string) string {
 // checkDst refuses a destination that holds something. A new ext4 file system
 // has lost+found, and an interrupted run may have left a stage.
 func (s *stage) checkDst() (exists bool, err error) {
-	fd, err := unix.Open(s.dst, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	fd, err := sys.Open(s.dst, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENOENT) {
 		return false, nil
 	}
@@ -90,12 +91,12 @@ func (s *stage) checkDst() (exists bool, err error) {
 // open makes, or takes over, the stage in the directory parent.
 func (s *stage) open(parent string, inside bool) (err error) {
 	s.inside = inside
-	s.parent, err = unix.Open(parent, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	s.parent, err = sys.Open(parent, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
 	for {
-		if err := unix.Mkdirat(s.parent, s.name, 0o700); err != nil && !errors.Is(err, unix.EEXIST) {
+		if err := sys.Mkdirat(s.parent, s.name, 0o700); err != nil && !errors.Is(err, unix.EEXIST) {
 			return err
 		}
 		ok, err := s.take()
@@ -107,7 +108,7 @@ func (s *stage) open(parent string, inside bool) (err error) {
 		}
 	}
 	// An access control list that every new file inherits is not the image's.
-	if err := unix.Fremovexattr(s.fd, "system.posix_acl_default"); err != nil && !errors.Is(err, unix.ENODATA) && !refusedXattr(err) {
+	if err := sys.Fremovexattr(s.fd, "system.posix_acl_default"); err != nil && !errors.Is(err, unix.ENODATA) && !refusedXattr(err) {
 		return err
 	}
 	for _, name := range []string{stageTree, stageLinks} {
@@ -115,7 +116,7 @@ func (s *stage) open(parent string, inside bool) (err error) {
 			return err
 		}
 	}
-	if err := unix.Mkdirat(s.fd, stageLinks, 0o700); err != nil {
+	if err := sys.Mkdirat(s.fd, stageLinks, 0o700); err != nil {
 		return err
 	}
 	s.links, err = openDirAt(s.fd, stageLinks)
@@ -131,14 +132,14 @@ func (s *stage) take() (ok bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if err := unix.Flock(s.fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := sys.Flock(s.fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			return false, &BusyError{Dir: s.dst}
 		}
 		return false, err
 	}
 	var mine, named unix.Stat_t
-	if err := unix.Fstat(s.fd, &mine); err != nil {
+	if err := sys.Fstat(s.fd, &mine); err != nil {
 		return false, err
 	}
 	// Whoever else can write the directory must not be able to put a stage
@@ -179,7 +180,7 @@ func (s *stage) publishInside() error {
 	}
 	defer func() { _ = unix.Close(tree) }()
 	var st unix.Stat_t
-	if err := unix.Fstat(tree, &st); err != nil {
+	if err := sys.Fstat(tree, &st); err != nil {
 		return fmt.Errorf("open tree for %s: %w", s.dst, err)
 	}
 	var names []string
@@ -214,7 +215,7 @@ func (s *stage) publishInside() error {
 // renameDir renames, and makes a directory writable meanwhile where an
 // ordinary user must have it so to give it another parent.
 func renameDir(from int, name string, to int, newName string) error {
-	err := unix.Renameat(from, name, to, newName)
+	err := sys.Renameat(from, name, to, newName)
 	if !errors.Is(err, unix.EACCES) {
 		return err
 	}
@@ -224,11 +225,11 @@ func renameDir(from int, name string, to int, newName string) error {
 	}
 	defer func() { _ = unix.Close(fd) }()
 	var st unix.Stat_t
-	if unix.Fstat(fd, &st) != nil || unix.Fchmod(fd, st.Mode&0o7777|0o700) != nil {
+	if sys.Fstat(fd, &st) != nil || sys.Fchmod(fd, st.Mode&0o7777|0o700) != nil {
 		return err
 	}
-	err = unix.Renameat(from, name, to, newName)
-	if cerr := unix.Fchmod(fd, st.Mode&0o7777); err == nil {
+	err = sys.Renameat(from, name, to, newName)
+	if cerr := sys.Fchmod(fd, st.Mode&0o7777); err == nil {
 		err = cerr
 	}
 	return err

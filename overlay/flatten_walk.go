@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/byhand/byhand/internal/sys"
 	"github.com/byhand/byhand/unpack"
 )
 
@@ -56,7 +57,7 @@ func (f *flattener) fail(err error) error {
 func (f *flattener) dir(ctx context.Context, src *mergedDir, dst int, rel string) error {
 	top := src.parts[0].fd
 	var st unix.Stat_t
-	if err := unix.Fstat(top, &st); err != nil {
+	if err := sys.Fstat(top, &st); err != nil {
 		return f.fail(entryError(rel, "read directory", err))
 	}
 	if f.move.Load() {
@@ -113,7 +114,7 @@ func (f *flattener) subdir(ctx context.Context, src *mergedDir, n node, dst int,
 	if err != nil {
 		return f.fail(entryError(full, "open directory", err))
 	}
-	if err = unix.Mkdirat(dst, n.name, 0o700); err != nil {
+	if err = sys.Mkdirat(dst, n.name, 0o700); err != nil {
 		sub.close()
 		return f.fail(entryError(full, "make directory", err))
 	}
@@ -142,7 +143,7 @@ func (f *flattener) subdir(ctx context.Context, src *mergedDir, n node, dst int,
 // leaf makes anything but a directory.
 func (f *flattener) leaf(n node, dst int, rel string) error {
 	if f.move.Load() {
-		err := unix.Renameat(n.fd, n.name, dst, n.name)
+		err := sys.Renameat(n.fd, n.name, dst, n.name)
 		if !errors.Is(err, unix.EXDEV) {
 			return err
 		}
@@ -161,7 +162,7 @@ func (f *flattener) alias(id fileID, dst int, name string) (done bool, err error
 		return false, nil // keep unlocks
 	}
 	f.mu.Unlock()
-	return true, unix.Linkat(f.linksFD, first, dst, name, 0)
+	return true, sys.Linkat(f.linksFD, first, dst, name, 0)
 }
 
 // keep remembers the copy at name for later names of the same file, unless
@@ -173,7 +174,7 @@ func (f *flattener) keep(id fileID, dst int, name string, failed error) error {
 	}
 	first := strconv.Itoa(len(f.names))
 	f.names[id] = first
-	return unix.Linkat(dst, name, f.linksFD, first, 0)
+	return sys.Linkat(dst, name, f.linksFD, first, 0)
 }
 
 // skip decides whether something that the kernel refuses may be left out.

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/byhand/byhand/internal/sys"
 )
 
 // Waiting for a lock is polling, because flock(2) cannot be interrupted by a
@@ -115,17 +117,14 @@ func poll(ctx context.Context, try func() (bool, error)) error {
 
 // flockNow tries to lock f without waiting.
 func flockNow(f *os.File, how int) (bool, error) {
-	for {
-		err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
-		switch {
-		case err == nil:
-			return true, nil
-		case errors.Is(err, unix.EWOULDBLOCK):
-			return false, nil
-		case !errors.Is(err, unix.EINTR):
-			return false, &fs.PathError{Op: "lock", Path: f.Name(), Err: err}
-		}
+	err := sys.Flock(int(f.Fd()), how|unix.LOCK_NB)
+	switch {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, unix.EWOULDBLOCK):
+		return false, nil
 	}
+	return false, &fs.PathError{Op: "lock", Path: f.Name(), Err: err}
 }
 
 // isFileAt reports whether path still names the open file f.

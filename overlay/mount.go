@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/byhand/byhand/internal/sys"
 )
 
 // maxStack is the kernel's OVL_MAX_STACK: more lower layers are refused by
@@ -143,9 +145,9 @@ func absolute(o MountOptions) (MountOptions, error) {
 // that has nothing mounted on it, or that does not exist, is no error.
 func Unmount(target string) error {
 	for {
-		err := unix.Unmount(target, unix.UMOUNT_NOFOLLOW)
+		err := sys.Unmount(target, unix.UMOUNT_NOFOLLOW)
 		switch {
-		case err == nil || errors.Is(err, unix.EINTR):
+		case err == nil:
 			continue
 		case errors.Is(err, unix.ENOENT):
 			return nil
@@ -167,7 +169,7 @@ func Unmount(target string) error {
 // mountRoot tells whether path is the root of a mount.
 func mountRoot(path string) (bool, error) {
 	var st unix.Statx_t
-	if err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, 0, &st); err != nil {
+	if err := sys.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, 0, &st); err != nil {
 		return false, err
 	}
 	return st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0, nil

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/byhand/byhand/internal/sys"
 )
 
 // classic is one call of mount(2) or mount(8): the directory to be in, the
@@ -32,7 +34,7 @@ func mountClassic(o MountOptions) error {
 		flags = unix.MS_RDONLY
 	}
 	err := inDir(c.dir, func() error {
-		return unix.Mount("overlay", c.target, "overlay", flags, c.data)
+		return sys.Mount("overlay", c.target, "overlay", flags, c.data)
 	})
 	if err != nil {
 		return &MountError{Target: o.Target, Op: "mount overlay", Err: err}
@@ -49,7 +51,7 @@ func inDir(dir string, fn func() error) error {
 		runtime.LockOSThread()
 		err := unix.Unshare(unix.CLONE_FS)
 		if err == nil {
-			err = unix.Chdir(dir)
+			err = sys.Chdir(dir)
 		}
 		if err == nil {
 			err = fn()

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/byhand/byhand/internal/sys"
 )
 
 // fsStringMax is the longest value FSCONFIG_SET_STRING takes: strndup_user
@@ -16,7 +18,7 @@ var errNoLowerdirPlus = errors.New("the kernel has no lowerdir+")
 
 // mountNew mounts through fsopen(2) and fsconfig(2).
 func mountNew(o MountOptions) error {
-	fd, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
+	fd, err := sys.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		// ENOSYS before 5.2; EPERM from seccomp filters that predate the call,
 		// and from a real lack of privilege, which mount(2) then reports.
@@ -30,12 +32,12 @@ func mountNew(o MountOptions) error {
 	if o.ReadOnly {
 		attrs = unix.MOUNT_ATTR_RDONLY
 	}
-	mnt, err := unix.Fsmount(fd, unix.FSMOUNT_CLOEXEC, attrs)
+	mnt, err := sys.Fsmount(fd, unix.FSMOUNT_CLOEXEC, attrs)
 	if err != nil {
 		return kernelError(fd, o, err)
 	}
 	defer func() { _ = unix.Close(mnt) }()
-	if err := unix.MoveMount(mnt, "", unix.AT_FDCWD, o.Target, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+	if err := sys.MoveMount(mnt, "", unix.AT_FDCWD, o.Target, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
 		return &MountError{Target: o.Target, Op: "mount overlay", Err: err}
 	}
 	return nil
@@ -64,15 +66,15 @@ func configure(fd int, o MountOptions) error {
 	flags := map[string]bool{"userxattr": o.UserXattr, "ro": o.ReadOnly}
 	for _, name := range []string{"userxattr", "ro"} {
 		if flags[name] {
-			if err := unix.FsconfigSetFlag(fd, name); err != nil {
+			if err := sys.FsconfigSetFlag(fd, name); err != nil {
 				return kernelError(fd, o, err)
 			}
 		}
 	}
-	if err := unix.FsconfigSetString(fd, "source", "overlay"); err != nil {
+	if err := sys.FsconfigSetString(fd, "source", "overlay"); err != nil {
 		return kernelError(fd, o, err)
 	}
-	if err := unix.FsconfigCreate(fd); err != nil {
+	if err := sys.FsconfigCreate(fd); err != nil {
 		return kernelError(fd, o, err)
 	}
 	return nil
@@ -94,14 +96,14 @@ func setPath(fd int, key, path string, escaped bool) error {
 		value = escape(path)
 	}
 	if len(value) <= fsStringMax {
-		return unix.FsconfigSetString(fd, key, value)
+		return sys.FsconfigSetString(fd, key, value)
 	}
 	dir, err := openLong(path)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = unix.Close(dir) }()
-	if err := unix.FsconfigSetFd(fd, key, dir); err != nil {
+	if err := sys.FsconfigSetFd(fd, key, dir); err != nil {
 		return errNoLowerdirPlus
 	}
 	return nil
@@ -109,7 +111,7 @@ func setPath(fd int, key, path string, escaped bool) error {
 
 // openLong opens a directory for reference only.
 func openLong(path string) (int, error) {
-	return unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	return sys.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 }
 
 // kernelError adds what the kernel logged to the file system context.
@@ -118,7 +120,7 @@ func kernelError(fd int, o MountOptions, err error) error {
 	buf := make([]byte, 1024)
 	var said []string
 	for range 8 {
-		n, rerr := unix.Read(fd, buf)
+		n, rerr := sys.Read(fd, buf)
 		if rerr != nil || n <= 0 {
 			break
 		}

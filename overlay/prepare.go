@@ -10,6 +10,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/byhand/byhand/internal/sys"
 )
 
 // Names in a bundle directory.
@@ -111,7 +113,7 @@ func makeUpper(path, top string) error {
 }
 
 func openLayer(path string) (int, error) {
-	return unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	return sys.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 }
 
 // BundleMount returns what mounts the overlay of a bundle that Prepare made.

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/byhand/byhand/internal/sys"
 	"github.com/byhand/byhand/unpack"
 )
 
@@ -298,11 +299,11 @@ func entryError(name, op string, err error) error {
 // directory's times back.
 func keepTimes(dirfd int, fn func() error) error {
 	var st unix.Stat_t
-	if err := unix.Fstat(dirfd, &st); err != nil {
+	if err := sys.Fstat(dirfd, &st); err != nil {
 		return err
 	}
 	if err := fn(); err != nil {
 		return err
 	}
-	return unix.UtimesNanoAt(dirfd, ".", []unix.Timespec{st.Atim, st.Mtim}, unix.AT_SYMLINK_NOFOLLOW)
+	return sys.UtimesNanoAt(dirfd, ".", []unix.Timespec{st.Atim, st.Mtim}, unix.AT_SYMLINK_NOFOLLOW)
 }

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/byhand/byhand/internal/sys"
 	"github.com/byhand/byhand/unpack"
 )
 
@@ -142,7 +143,7 @@ func (s *settler) clear(dirfd int, base string, named bool) (free bool, err erro
 	case st.Mode&unix.S_IFMT == unix.S_IFDIR || !named && !isWhiteout(&st):
 		return false, nil
 	}
-	return true, unix.Unlinkat(dirfd, base, 0)
+	return true, sys.Unlinkat(dirfd, base, 0)
 }
 
 // linkOrCopy gives the target another name, full, which is base in dirfd. A
@@ -150,7 +151,7 @@ func (s *settler) clear(dirfd int, base string, named bool) (free bool, err erro
 // files that the kernel protects) gets a copy, which takes the target's place
 // in the tree too, so that both are one file.
 func (s *settler) linkOrCopy(t linkTarget, dirfd int, base, full string) error {
-	err := unix.Linkat(t.fd, t.name, dirfd, base, 0)
+	err := sys.Linkat(t.fd, t.name, dirfd, base, 0)
 	switch {
 	case errors.Is(err, unix.EXDEV), errors.Is(err, unix.EMLINK), errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 	default:
@@ -190,7 +191,7 @@ func (s *settler) raise(t linkTarget, id fileID, dirfd int, base string) error {
 	}
 	defer c.reset()
 	dst := c.dir().parts[0].fd
-	return keepTimes(dst, func() error { return unix.Linkat(dirfd, base, dst, t.name, 0) })
+	return keepTimes(dst, func() error { return sys.Linkat(dirfd, base, dst, t.name, 0) })
 }
 
 // linkName links base in dirfd to the layer's file of the name first.
@@ -200,5 +201,5 @@ func (s *settler) linkName(first string, dirfd int, base string) error {
 		return err
 	}
 	defer c.reset()
-	return unix.Linkat(c.dir().parts[0].fd, path.Base(first), dirfd, base, 0)
+	return sys.Linkat(c.dir().parts[0].fd, path.Base(first), dirfd, base, 0)
 }

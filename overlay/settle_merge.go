@@ -4,6 +4,8 @@ import (
 	"errors"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/byhand/byhand/internal/sys"
 )
 
 // merge moves the content of the held directory into the directory dst of the
@@ -19,7 +21,7 @@ func (s *settler) merge(held string, dst int, st, dt *implicit) error {
 		return err
 	}
 	return keepTimes(s.root, func() error {
-		return unix.Unlinkat(s.root, held, unix.AT_REMOVEDIR)
+		return sys.Unlinkat(s.root, held, unix.AT_REMOVEDIR)
 	})
 }
 
@@ -78,9 +80,9 @@ func (s *settler) mergeName(src, dst int, name string, st, dt *implicit) error {
 		if err := s.forget(dst, name, dt); err != nil {
 			return err
 		}
-		return unix.Unlinkat(src, name, 0)
+		return sys.Unlinkat(src, name, 0)
 	case isWhiteout(&to) && fromDir:
-		if err := unix.Unlinkat(dst, name, 0); err != nil {
+		if err := sys.Unlinkat(dst, name, 0); err != nil {
 			return err
 		}
 		if err := moveName(src, dst, name, st, dt); err != nil {
@@ -98,7 +100,7 @@ func (s *settler) mergeName(src, dst int, name string, st, dt *implicit) error {
 
 // moveName moves a name that dst lacks, and what is known of it.
 func moveName(src, dst int, name string, st, dt *implicit) error {
-	if err := unix.Renameat(src, name, dst, name); err != nil {
+	if err := sys.Renameat(src, name, dst, name); err != nil {
 		return err
 	}
 	if st == nil || st.kids[name] == nil {
@@ -143,7 +145,7 @@ func (s *settler) mergeSub(src, dst int, name string, st, dt *implicit) error {
 	if err := s.mergeDirs(from, to, kids, sub); err != nil {
 		return err
 	}
-	return unix.Unlinkat(src, name, unix.AT_REMOVEDIR)
+	return sys.Unlinkat(src, name, unix.AT_REMOVEDIR)
 }
 
 func (s *settler) opaqueSub(dirfd int, name string) error {
@@ -195,7 +197,7 @@ func (s *settler) forgetKids(dirfd int, t *implicit) error {
 // against a file of its own layer; its own content goes with it.
 func (s *settler) drop(src int, name string, isDir bool) error {
 	if !isDir {
-		return unix.Unlinkat(src, name, 0)
+		return sys.Unlinkat(src, name, 0)
 	}
 	return removeTree(src, name)
 }

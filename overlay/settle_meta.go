@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/byhand/byhand/internal/rootfd"
+	"github.com/byhand/byhand/internal/sys"
 )
 
 // copyMeta gives the directory dst the mode, owner, times and extended
@@ -14,22 +15,22 @@ import (
 // privilege refuses stay behind, as they did when src was made.
 func copyMeta(src, dst int) error {
 	var st, old unix.Stat_t
-	if err := unix.Fstat(src, &st); err != nil {
+	if err := sys.Fstat(src, &st); err != nil {
 		return err
 	}
-	if err := unix.Fstat(dst, &old); err != nil {
+	if err := sys.Fstat(dst, &old); err != nil {
 		return err
 	}
 	if st.Uid != old.Uid || st.Gid != old.Gid {
-		if err := unix.Fchown(dst, int(st.Uid), int(st.Gid)); err != nil {
+		if err := sys.Fchown(dst, int(st.Uid), int(st.Gid)); err != nil {
 			return err
 		}
 	}
-	if err := unix.Fchmod(dst, st.Mode&0o7777); err != nil {
+	if err := sys.Fchmod(dst, st.Mode&0o7777); err != nil {
 		return err
 	}
 	err := eachXattr(src, func(name string, value []byte) error {
-		err := unix.Fsetxattr(dst, name, value, 0)
+		err := sys.Fsetxattr(dst, name, value, 0)
 		if refusedXattr(err) {
 			return nil
 		}
@@ -44,10 +45,10 @@ func copyMeta(src, dst int) error {
 // plainMeta gives a directory that nobody described its defaults: mode 0755,
 // root's, from the epoch.
 func plainMeta(fd int) error {
-	if err := unix.Fchown(fd, 0, 0); err != nil && !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EINVAL) {
+	if err := sys.Fchown(fd, 0, 0); err != nil && !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EINVAL) {
 		return err // EPERM: an ordinary user; EINVAL: 0 is not mapped
 	}
-	if err := unix.Fchmod(fd, 0o755); err != nil {
+	if err := sys.Fchmod(fd, 0o755); err != nil {
 		return err
 	}
 	return rootfd.Futimens(fd, &[2]unix.Timespec{})
@@ -56,14 +57,14 @@ func plainMeta(fd int) error {
 // isPlain tells whether a directory looks as plainMeta leaves it.
 func isPlain(fd int) bool {
 	var st unix.Stat_t
-	return unix.Fstat(fd, &st) == nil && st.Mode&0o7777 == 0o755 && st.Mtim == (unix.Timespec{})
+	return sys.Fstat(fd, &st) == nil && st.Mode&0o7777 == 0o755 && st.Mtim == (unix.Timespec{})
 }
 
 // removeXattrs removes the extended attributes of an open file but
 // overlayfs's own.
 func removeXattrs(fd int) error {
 	return eachXattr(fd, func(name string, _ []byte) error {
-		if err := unix.Fremovexattr(fd, name); err != nil && !refusedXattr(err) && !errors.Is(err, unix.ENODATA) {
+		if err := sys.Fremovexattr(fd, name); err != nil && !refusedXattr(err) && !errors.Is(err, unix.ENODATA) {
 			return err
 		}
 		return nil
@@ -84,7 +85,7 @@ func overlayXattr(name string) bool {
 // overlayfs's own.
 func eachXattr(fd int, fn func(name string, value []byte) error) error {
 	var small [256]byte
-	names, err := growing(small[:], func(b []byte) (int, error) { return unix.Flistxattr(fd, b) })
+	names, err := growing(small[:], func(b []byte) (int, error) { return sys.Flistxattr(fd, b) })
 	if err != nil || len(names) == 0 {
 		if refusedXattr(err) || errors.Is(err, unix.EBADF) {
 			return nil
@@ -95,7 +96,7 @@ func eachXattr(fd int, fn func(name string, value []byte) error) error {
 		if overlayXattr(name) {
 			continue
 		}
-		value, err := growing(small[:], func(b []byte) (int, error) { return unix.Fgetxattr(fd, name, b) })
+		value, err := growing(small[:], func(b []byte) (int, error) { return sys.Fgetxattr(fd, name, b) })
 		if refusedXattr(err) || errors.Is(err, unix.ENODATA) {
 			continue // not for the caller to see
 		}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/byhand/byhand/internal/rootfd"
+	"github.com/byhand/byhand/internal/sys"
 )
 
 // errUnfit says that a symbolic link leads to no place for a directory.
@@ -68,7 +69,7 @@ func (s *settler) hold(dirfd int, base string) (held string, err error) {
 		return keepTimes(dirfd, func() error {
 			for i := 0; ; i++ {
 				held = fmt.Sprintf(".byhand-settling-%d", i)
-				err := unix.Renameat2(dirfd, base, s.root, held, unix.RENAME_NOREPLACE)
+				err := sys.Renameat2(dirfd, base, s.root, held, unix.RENAME_NOREPLACE)
 				if !errors.Is(err, unix.EEXIST) {
 					return err
 				}
@@ -85,7 +86,7 @@ func (s *settler) release(held string, dirfd int, base string, t, parent *implic
 	back := func() error {
 		return keepTimes(s.root, func() error {
 			return keepTimes(dirfd, func() error {
-				return unix.Renameat2(s.root, held, dirfd, base, unix.RENAME_NOREPLACE)
+				return sys.Renameat2(s.root, held, dirfd, base, unix.RENAME_NOREPLACE)
 			})
 		})
 	}
@@ -96,7 +97,7 @@ func (s *settler) release(held string, dirfd int, base string, t, parent *implic
 			defer func() { _ = unix.Close(fd) }()
 			return s.merge(held, fd, t, parent.at(base))
 		}
-		if err = keepTimes(dirfd, func() error { return unix.Unlinkat(dirfd, base, 0) }); err == nil {
+		if err = keepTimes(dirfd, func() error { return sys.Unlinkat(dirfd, base, 0) }); err == nil {
 			err = back()
 		}
 	}
@@ -265,11 +266,11 @@ func (s *settler) ensureDir(d *mergedDir, name, full string) error {
 	s.tree.at(full).state = stateSettled
 	return keepTimes(dirfd, func() error {
 		if anew {
-			if err := unix.Unlinkat(dirfd, name, 0); err != nil {
+			if err := sys.Unlinkat(dirfd, name, 0); err != nil {
 				return err
 			}
 		}
-		if err := unix.Mkdirat(dirfd, name, 0o755); err != nil {
+		if err := sys.Mkdirat(dirfd, name, 0o755); err != nil {
 			return err
 		}
 		fd, err := openDirAt(dirfd, name)
@@ -296,5 +297,5 @@ func (s *settler) ensureDir(d *mergedDir, name, full string) error {
 }
 
 func (s *settler) setOpaque(fd int) error {
-	return unix.Fsetxattr(fd, s.opaqueAttr, []byte("y"), 0)
+	return sys.Fsetxattr(fd, s.opaqueAttr, []byte("y"), 0)
 }

@@ -6,6 +6,8 @@ import (
 	"path"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/byhand/byhand/internal/sys"
 )
 
 // prune removes the whiteouts in directories that merge with nothing below.
@@ -53,7 +55,7 @@ func unlinkWhiteout(dirfd int, base string) error {
 	if err != nil {
 		return err
 	}
-	return keepTimes(dirfd, func() error { return unix.Unlinkat(dirfd, base, 0) })
+	return keepTimes(dirfd, func() error { return sys.Unlinkat(dirfd, base, 0) })
 }
 
 // hideBelow does what an opaque root means: every name of the layers below
@@ -73,7 +75,7 @@ func (s *settler) hideBelow() error {
 			err := lstatat(s.root, n.name, &st)
 			switch {
 			case errors.Is(err, unix.ENOENT):
-				err = unix.Mknodat(s.root, n.name, unix.S_IFCHR, 0)
+				err = sys.Mknodat(s.root, n.name, unix.S_IFCHR, 0)
 			case err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR:
 				err = s.opaqueSub(s.root, n.name)
 			}

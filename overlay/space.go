@@ -1,11 +1,12 @@
 package overlay
 
 import (
-	"errors"
 	"fmt"
 	"math"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/byhand/byhand/internal/sys"
 )
 
 // Space returns how many bytes this process may still write to the store's
@@ -27,15 +28,8 @@ func (s *Store) CheckSpace(need int64) error {
 
 func space(path string) (int64, error) {
 	var st unix.Statfs_t
-	for {
-		err := unix.Statfs(path, &st)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil {
-			return 0, fmt.Errorf("read free space of %s: %w", path, err)
-		}
-		break
+	if err := sys.Statfs(path, &st); err != nil {
+		return 0, fmt.Errorf("read free space of %s: %w", path, err)
 	}
 	if st.Blocks == 0 || st.Bsize <= 0 {
 		return math.MaxInt64, nil // a file system that keeps no count

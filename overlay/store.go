@@ -16,6 +16,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 
+	"github.com/byhand/byhand/internal/sys"
 	"github.com/byhand/byhand/unpack"
 )
 
@@ -155,7 +156,7 @@ func (s *Store) checkOwner() error {
 		return nil
 	}
 	var st unix.Stat_t
-	if err := unix.Stat(s.layout.root, &st); err != nil {
+	if err := sys.Stat(s.layout.root, &st); err != nil {
 		return fmt.Errorf("open store: %w", &fs.PathError{Op: "stat", Path: s.layout.root, Err: err})
 	}
 	switch {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/byhand/byhand/internal/rootfd"
+	"github.com/byhand/byhand/internal/sys"
 )
 
 // keepPart is how long an unfinished blob waits to be resumed.
@@ -170,21 +171,17 @@ func checkMounts(path string) error {
 
 // renameNew renames without replacing anything.
 func renameNew(from, to string) error {
-	for {
-		err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
-		switch {
-		case err == nil:
-			return nil
-		case errors.Is(err, unix.EINTR):
-			continue
-		case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOSYS):
-			// A file system without the flag, such as NFS. The lock on the
-			// name keeps others away, and a directory never replaces one
-			// that is not empty.
-			return renamePlain(from, to)
-		}
-		return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}
+	err := sys.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOSYS):
+		// A file system without the flag, such as NFS. The lock on the
+		// name keeps others away, and a directory never replaces one
+		// that is not empty.
+		return renamePlain(from, to)
 	}
+	return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}
 }
 
 func renamePlain(from, to string) error {

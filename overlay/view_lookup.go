@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/byhand/byhand/internal/rootfd"
+	"github.com/byhand/byhand/internal/sys"
 )
 
 // maxLinks is how many symbolic links one resolution follows, as the kernel
@@ -119,7 +120,7 @@ func (c *cursor) here() (found, error) {
 	if len(c.names) > 0 {
 		f.name = c.names[len(c.names)-1]
 	}
-	return f, unix.Fstat(c.dir().parts[0].fd, &f.st)
+	return f, sys.Fstat(c.dir().parts[0].fd, &f.st)
 }
 
 // splitReversed puts the components of path on top of the stack todo. An

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/byhand/byhand/internal/rootfd"
+	"github.com/byhand/byhand/internal/sys"
 )
 
 // part is one layer's directory among those that make up a merged directory.
@@ -182,7 +183,7 @@ func openDirAt(dirfd int, name string) (int, error) {
 		return unix.Openat(dirfd, name, unix.O_RDONLY|flags, 0)
 	})
 	if errors.Is(err, unix.EACCES) {
-		fd, err = unix.Openat(dirfd, name, unix.O_PATH|flags, 0)
+		fd, err = sys.Openat(dirfd, name, unix.O_PATH|flags, 0)
 	}
 	return fd, err
 }
@@ -206,7 +207,7 @@ func opaqueAt(dirfd int, name string) (bool, error) {
 func opaqueFD(fd int) (bool, error) {
 	var value [4]byte
 	for _, attr := range []string{opaqueTrusted, opaqueUser} {
-		n, err := unix.Fgetxattr(fd, attr, value[:])
+		n, err := sys.Fgetxattr(fd, attr, value[:])
 		switch {
 		case err == nil:
 			if n == 1 && value[0] == 'y' {
@@ -224,7 +225,7 @@ func opaqueFD(fd int) (bool, error) {
 // readDir calls fn for every name of an open directory but "." and "..", in
 // the file system's order, and rewinds the directory first.
 func readDir(fd int, buf []byte, fn func(name string, typ uint8) error) error {
-	if _, err := unix.Seek(fd, 0, unix.SEEK_SET); err != nil {
+	if _, err := sys.Seek(fd, 0, unix.SEEK_SET); err != nil {
 		return err
 	}
 	for {

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/byhand/byhand/internal/rootfd"
+	"github.com/byhand/byhand/internal/sys"
 	"github.com/byhand/byhand/internal/tarstream"
 	"golang.org/x/sys/unix"
 )
@@ -98,15 +99,15 @@ func newApplier(dir *os.File, r io.Reader, o Options) (*applier, error) {
 	}
 	// What the directory was given by the one that it is in would be passed
 	// on to all that is made in it.
-	err := unix.Fremovexattr(fd, xattrDefaultACL)
+	err := sys.Fremovexattr(fd, xattrDefaultACL)
 	if err != nil && !errors.Is(err, unix.ENODATA) && !errors.Is(err, unix.ENOTSUP) {
 		return nil, &EntryError{".", "prepare directory", err}
 	}
-	if err := unix.Fchmod(fd, 0o755); err != nil {
+	if err := sys.Fchmod(fd, 0o755); err != nil {
 		return nil, &EntryError{".", "prepare directory", err}
 	}
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
+	if err := sys.Fstat(fd, &st); err != nil {
 		return nil, &EntryError{".", "prepare directory", err}
 	}
 	a.tree.root = &node{fd: fd, made: 0o755, mode: 0o755, gid: int(st.Gid)}

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/byhand/byhand/internal/rootfd"
+	"github.com/byhand/byhand/internal/sys"
 	"golang.org/x/sys/unix"
 )
 
@@ -93,7 +94,7 @@ func (a *applier) setOnDir(n *node, attr string, value []byte) error {
 	if err != nil {
 		return err
 	}
-	return unix.Fsetxattr(fd, attr, value, 0)
+	return sys.Fsetxattr(fd, attr, value, 0)
 }
 
 // finishMeta sets what else would be undone by work in the directory, or
@@ -116,7 +117,7 @@ func (a *applier) finishMeta(n *node) error {
 	}
 	if n.mode != n.made {
 		if n.parent == nil {
-			err = unix.Fchmod(dirfd, n.mode)
+			err = sys.Fchmod(dirfd, n.mode)
 		} else {
 			err = rootfd.Chmodat(dirfd, n.name, n.mode)
 		}
@@ -131,11 +132,11 @@ func (a *applier) finishMeta(n *node) error {
 }
 
 func (a *applier) finishTimes(n *node, dirfd int) error {
-	set := func() error { return unix.UtimesNanoAt(dirfd, n.name, n.times[:], unix.AT_SYMLINK_NOFOLLOW) }
-	stat := func(st *unix.Stat_t) error { return unix.Fstatat(dirfd, n.name, st, unix.AT_SYMLINK_NOFOLLOW) }
+	set := func() error { return sys.UtimesNanoAt(dirfd, n.name, n.times[:], unix.AT_SYMLINK_NOFOLLOW) }
+	stat := func(st *unix.Stat_t) error { return sys.Fstatat(dirfd, n.name, st, unix.AT_SYMLINK_NOFOLLOW) }
 	if n.parent == nil {
 		set = func() error { return rootfd.Futimens(dirfd, &n.times) }
-		stat = func(st *unix.Stat_t) error { return unix.Fstat(dirfd, st) }
+		stat = func(st *unix.Stat_t) error { return sys.Fstat(dirfd, st) }
 	}
 	clamped, err := checkedTimes(&n.times, set, stat)
 	if clamped != "" {

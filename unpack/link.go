@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/byhand/byhand/internal/sys"
 )
 
 // pendingLink is a hard link whose target may be in a lower layer.
@@ -60,7 +62,7 @@ func (a *applier) link(e *entry, from *node, base string) error {
 	}
 	if from == e.dir && base == e.base {
 		var st unix.Stat_t
-		return unix.Fstatat(fromFD, base, &st, unix.AT_SYMLINK_NOFOLLOW)
+		return sys.Fstatat(fromFD, base, &st, unix.AT_SYMLINK_NOFOLLOW)
 	}
 	a.tree.pinned = from
 	defer func() { a.tree.pinned = nil }()
@@ -68,7 +70,7 @@ func (a *applier) link(e *entry, from *node, base string) error {
 		if from.gone { // it was in what the link replaces
 			return unix.ENOENT
 		}
-		return unix.Linkat(fromFD, base, dirfd, e.base, 0)
+		return sys.Linkat(fromFD, base, dirfd, e.base, 0)
 	})
 	return err
 }

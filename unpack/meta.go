@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"github.com/byhand/byhand/internal/rootfd"
+	"github.com/byhand/byhand/internal/sys"
 	"github.com/byhand/byhand/internal/tarstream"
 	"golang.org/x/sys/unix"
 )
@@ -27,25 +28,25 @@ func times(h *tarstream.Header) [2]unix.Timespec {
 // fileMeta completes the regular file fd.
 func (a *applier) fileMeta(e *entry, fd int, mode uint32) error {
 	h := e.h
-	if err := a.chown(e, func(uid, gid int) error { return unix.Fchown(fd, uid, gid) }); err != nil {
+	if err := a.chown(e, func(uid, gid int) error { return sys.Fchown(fd, uid, gid) }); err != nil {
 		return err
 	}
 	if mode&(a.umask|0o7000) != 0 {
-		if err := unix.Fchmod(fd, mode); err != nil {
+		if err := sys.Fchmod(fd, mode); err != nil {
 			e.op = "change mode of"
 			return err
 		}
 	}
 	if len(h.Xattrs) > 0 {
 		err := a.xattrs(e, func(attr string, value []byte) error {
-			err := unix.Fsetxattr(fd, attr, value, 0)
+			err := sys.Fsetxattr(fd, attr, value, 0)
 			if errors.Is(err, unix.EACCES) && mode&0o200 == 0 {
 				// Only root may set user.* on a file that is not writable.
-				if err := unix.Fchmod(fd, mode|0o200); err != nil {
+				if err := sys.Fchmod(fd, mode|0o200); err != nil {
 					return err
 				}
-				err = unix.Fsetxattr(fd, attr, value, 0)
-				return errors.Join(err, unix.Fchmod(fd, mode))
+				err = sys.Fsetxattr(fd, attr, value, 0)
+				return errors.Join(err, sys.Fchmod(fd, mode))
 			}
 			return err
 		})
@@ -56,13 +57,13 @@ func (a *applier) fileMeta(e *entry, fd int, mode uint32) error {
 	ts := times(h)
 	return a.setTimes(e, &ts,
 		func() error { return rootfd.Futimens(fd, &ts) },
-		func(st *unix.Stat_t) error { return unix.Fstat(fd, st) })
+		func(st *unix.Stat_t) error { return sys.Fstat(fd, st) })
 }
 
 // nodeMeta completes what is neither file nor directory, without opening it.
 func (a *applier) nodeMeta(e *entry, dirfd int, mode uint32) error {
 	const nofollow = unix.AT_SYMLINK_NOFOLLOW
-	err := a.chown(e, func(uid, gid int) error { return unix.Fchownat(dirfd, e.base, uid, gid, nofollow) })
+	err := a.chown(e, func(uid, gid int) error { return sys.Fchownat(dirfd, e.base, uid, gid, nofollow) })
 	if err != nil {
 		return err
 	}
@@ -80,8 +81,8 @@ func (a *applier) nodeMeta(e *entry, dirfd int, mode uint32) error {
 	}
 	ts := times(e.h)
 	return a.setTimes(e, &ts,
-		func() error { return unix.UtimesNanoAt(dirfd, e.base, ts[:], nofollow) },
-		func(st *unix.Stat_t) error { return unix.Fstatat(dirfd, e.base, st, nofollow) })
+		func() error { return sys.UtimesNanoAt(dirfd, e.base, ts[:], nofollow) },
+		func(st *unix.Stat_t) error { return sys.Fstatat(dirfd, e.base, st, nofollow) })
 }
 
 // dirMeta gives the directory n its owner and attributes. Mode and times
@@ -106,19 +107,19 @@ func (a *applier) dirMeta(e *entry, n *node) error {
 			n.late = value
 			return nil
 		}
-		return unix.Fsetxattr(fd, attr, value, 0)
+		return sys.Fsetxattr(fd, attr, value, 0)
 	})
 }
 
 func (a *applier) chownDir(n *node, uid, gid int) error {
 	if n.parent == nil {
-		return unix.Fchown(n.fd, uid, gid)
+		return sys.Fchown(n.fd, uid, gid)
 	}
 	fd, err := a.tree.fd(n.parent)
 	if err != nil {
 		return err
 	}
-	return unix.Fchownat(fd, n.name, uid, gid, unix.AT_SYMLINK_NOFOLLOW)
+	return sys.Fchownat(fd, n.name, uid, gid, unix.AT_SYMLINK_NOFOLLOW)
 }
 
 // chown calls set unless what was just made has the right owner already.

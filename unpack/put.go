@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/byhand/byhand/internal/rootfd"
+	"github.com/byhand/byhand/internal/sys"
 	"github.com/byhand/byhand/internal/tarstream"
 	"golang.org/x/sys/unix"
 )
@@ -43,7 +44,7 @@ func (a *applier) putFile(ctx context.Context, e *entry) error {
 	mode := uint32(h.Mode & 0o7777)
 	fd := -1
 	_, err := a.place(e, func(dirfd int) (err error) {
-		fd, err = unix.Openat(dirfd, e.base, fileFlags, mode&0o777)
+		fd, err = sys.Openat(dirfd, e.base, fileFlags, mode&0o777)
 		return err
 	})
 	if err != nil {
@@ -118,7 +119,7 @@ func writeAt(fd int, p []byte, offset int64, seek bool) error {
 		var n int
 		var err error
 		if seek {
-			n, err = unix.Pwrite(fd, p, offset)
+			n, err = sys.Pwrite(fd, p, offset)
 		} else {
 			n, err = unix.Write(fd, p)
 		}
@@ -139,7 +140,7 @@ func writeAt(fd int, p []byte, offset int64, seek bool) error {
 
 func (a *applier) putSymlink(_ context.Context, e *entry) error {
 	dirfd, err := a.place(e, func(dirfd int) error {
-		return unix.Symlinkat(e.h.Linkname, dirfd, e.base)
+		return sys.Symlinkat(e.h.Linkname, dirfd, e.base)
 	})
 	if err != nil {
 		return err
@@ -164,7 +165,7 @@ func (a *applier) putNode(_ context.Context, e *entry) error {
 		}
 	}
 	dirfd, err := a.place(e, func(dirfd int) error {
-		return unix.Mknodat(dirfd, e.base, format|mode&0o777, dev)
+		return sys.Mknodat(dirfd, e.base, format|mode&0o777, dev)
 	})
 	if errors.Is(err, unix.EPERM) && e.kind != tarstream.TypeFIFO {
 		a.skip(SkipDevice, h.Name, fmt.Sprintf("%d:%d", h.Major, h.Minor), err)

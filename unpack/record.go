@@ -10,6 +10,7 @@ import (
 	"os"
 
 	"github.com/byhand/byhand/internal/rootfd"
+	"github.com/byhand/byhand/internal/sys"
 	"github.com/byhand/byhand/internal/tarstream"
 	"golang.org/x/sys/unix"
 )
@@ -135,7 +136,7 @@ func (r *recorder) replaced(dirfd int, base, name string) error {
 		return nil
 	}
 	var st unix.Stat_t
-	err := unix.Fstatat(dirfd, base, &st, unix.AT_SYMLINK_NOFOLLOW)
+	err := sys.Fstatat(dirfd, base, &st, unix.AT_SYMLINK_NOFOLLOW)
 	if errors.Is(err, unix.ENOENT) {
 		return nil
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/byhand/byhand/bundle"
 	"github.com/byhand/byhand/internal/ociruntime"
+	"github.com/byhand/byhand/internal/sys"
 	"github.com/byhand/byhand/internal/userns"
 	"github.com/byhand/byhand/overlay"
 	"github.com/byhand/byhand/pull"
@@ -85,7 +86,7 @@ func isBundle(arg string) bool {
 		return true
 	}
 	var st unix.Stat_t
-	err := unix.Stat(filepath.Join(arg, "config.json"), &st)
+	err := sys.Stat(filepath.Join(arg, "config.json"), &st)
 	return err == nil && (st.Uid == 0 || int(st.Uid) == os.Geteuid())
 }
 

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/byhand/byhand/internal/rootfd"
+	"github.com/byhand/byhand/internal/sys"
 )
 
 // scratch is a directory for one run. Its lock dies with the process, and
@@ -60,7 +61,7 @@ func lockDir(parent *os.File, name string) *os.File {
 	}
 	f := os.NewFile(uintptr(fd), name)
 	var st unix.Stat_t
-	if unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) == nil && unix.Fstat(fd, &st) == nil &&
+	if sys.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) == nil && sys.Fstat(fd, &st) == nil &&
 		st.Nlink > 0 && int(st.Uid) == os.Geteuid() {
 		return f
 	}

@@ -6,12 +6,14 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/byhand/byhand/internal/sys"
 )
 
 // Chmodat changes the mode of name in dirfd without following a link.
 func Chmodat(dirfd int, name string, mode uint32) error {
 	// fchmodat2(2) came with Linux 6.6.
-	err := unix.Fchmodat(dirfd, name, mode, unix.AT_SYMLINK_NOFOLLOW)
+	err := sys.Fchmodat(dirfd, name, mode, unix.AT_SYMLINK_NOFOLLOW)
 	if !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EPERM) {
 		return err
 	}
@@ -22,13 +24,13 @@ func Chmodat(dirfd int, name string, mode uint32) error {
 		return err
 	}
 	defer func() { _ = unix.Close(fd) }()
-	return unix.Chmod(procPath(fd), mode)
+	return sys.Chmod(procPath(fd), mode)
 }
 
 // Setxattrat sets an extended attribute of name in dirfd without following a
 // link. It goes through /proc, as setxattrat(2) is newer than most kernels.
 func Setxattrat(dirfd int, name, attr string, value []byte) error {
-	return unix.Lsetxattr(procPath(dirfd)+"/"+name, attr, value, 0)
+	return sys.Lsetxattr(procPath(dirfd)+"/"+name, attr, value, 0)
 }
 
 // procPath names an open file. The kernel resolves it to the file itself,
@@ -39,9 +41,12 @@ func procPath(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
 func Futimens(fd int, ts *[2]unix.Timespec) error {
 	// x/sys has no form of utimensat(2) with a null path, which spares the
 	// kernel a look-up.
-	_, _, errno := unix.Syscall6(unix.SYS_UTIMENSAT, uintptr(fd), 0, uintptr(unsafe.Pointer(ts)), 0, 0, 0)
-	if errno != 0 {
-		return errno
-	}
-	return nil
+	_, err := Retry(func() (int, error) {
+		_, _, errno := unix.Syscall6(unix.SYS_UTIMENSAT, uintptr(fd), 0, uintptr(unsafe.Pointer(ts)), 0, 0, 0)
+		if errno != 0 {
+			return 0, errno
+		}
+		return 0, nil
+	})
+	return err
 }

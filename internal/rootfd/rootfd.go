@@ -15,6 +15,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/byhand/byhand/internal/sys"
 )
 
 // Options configure Open and FromFD.
@@ -50,7 +52,7 @@ func FromFD(fd int, o Options) *Root {
 // open directory.
 func HasOpenat2(dirfd int) bool {
 	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT}
-	fd, err := unix.Openat2(dirfd, ".", &how)
+	fd, err := sys.Openat2(dirfd, ".", &how)
 	if err != nil {
 		return false
 	}
@@ -101,7 +103,7 @@ func (r *Root) open(name string, flags int, mode uint32) (int, error) {
 	// EAGAIN: something in the path was renamed or mounted during the
 	// look-up. The walk does not depend on that.
 	for range 32 {
-		fd, err := unix.Openat2(r.fd, name, &how)
+		fd, err := sys.Openat2(r.fd, name, &how)
 		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
 			return fd, err
 		}

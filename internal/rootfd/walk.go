@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/byhand/byhand/internal/sys"
 )
 
 const (
@@ -193,7 +195,7 @@ func cutComponent(path string) (comp, after string) {
 func Readlinkat(dirfd int, name string) (string, error) {
 	for size := 256; ; size *= 2 {
 		buf := make([]byte, size)
-		n, err := unix.Readlinkat(dirfd, name, buf)
+		n, err := sys.Readlinkat(dirfd, name, buf)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
