@@ -9,10 +9,15 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/byhand/byhand/internal/sys"
 )
 
 // MountError says that something is mounted on Name, so that it was not
 // deleted, nor anything behind it.
+//
+// It comes before anything is deleted, unless the mount came while the deletion
+// was under way.
 type MountError struct {
 	Name string // relative to the parent of what was to be deleted
 }
@@ -26,8 +31,9 @@ func (e *MountError) Error() string {
 const maxHold = 64
 
 // RemoveAllAt deletes base in the directory dirfd with all that is below it.
-// It follows no symbolic link and crosses no mount: a mount point is a
-// *MountError. Directories without permission for their owner are given it.
+// It follows no symbolic link and crosses no mount: a tree in which something is
+// mounted is left whole, with a *MountError. Directories without permission for
+// their owner are given it.
 // A base that does not exist is no error.
 func RemoveAllAt(dirfd int, base string) error {
 	return removeAllAt(dirfd, base, HasOpenat2(dirfd))
@@ -58,6 +64,11 @@ func (r *remover) remove(dirfd int, name, rel string, depth int) error {
 		return &MountError{Name: rel}
 	case !errors.Is(err, unix.EISDIR):
 		return &fs.PathError{Op: "delete", Path: rel, Err: err}
+	}
+	if depth == 0 {
+		if err := checkMounts(dirfd, name); err != nil {
+			return err
+		}
 	}
 	if depth >= maxHold {
 		return r.moveUp(dirfd, name, rel)
@@ -105,7 +116,7 @@ func (r *remover) empty(fd int, rel string, depth int) error {
 			err := r.remove(fd, name, path.Join(rel, name), depth+1)
 			if errors.Is(err, unix.EACCES) && !writable {
 				writable = true
-				if err := unix.Fchmod(fd, 0o700); err != nil {
+				if err := sys.Fchmod(fd, 0o700); err != nil {
 					return &fs.PathError{Op: "chmod", Path: rel, Err: err}
 				}
 				err = r.remove(fd, name, path.Join(rel, name), depth+1)
@@ -123,11 +134,11 @@ func (r *remover) moveUp(dirfd int, name, rel string) error {
 	chmodded := false
 	for {
 		r.moved++
-		err := unix.Renameat2(dirfd, name, r.top, fmt.Sprintf(".moved-%d", r.moved), unix.RENAME_NOREPLACE)
+		err := sys.Renameat2(dirfd, name, r.top, fmt.Sprintf(".moved-%d", r.moved), unix.RENAME_NOREPLACE)
 		switch {
 		case err == nil:
 			return nil
-		case errors.Is(err, unix.EEXIST), errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.EEXIST):
 		case errors.Is(err, unix.EBUSY):
 			return &MountError{Name: rel}
 		case errors.Is(err, unix.EACCES) && !chmodded:
@@ -163,7 +174,7 @@ func (r *remover) openOnMount(dirfd int, name string) (int, error) {
 			Resolve: unix.RESOLVE_NO_XDEV | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_BENEATH,
 		}
 		for range 32 {
-			fd, err := unix.Openat2(dirfd, name, &how)
+			fd, err := sys.Openat2(dirfd, name, &how)
 			if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
 				return fd, err
 			}
@@ -189,10 +200,10 @@ func (r *remover) openOnMount(dirfd int, name string) (int, error) {
 func sameMount(a, b int) (bool, error) {
 	var sa, sb unix.Statx_t
 	const mask = unix.STATX_BASIC_STATS | unix.STATX_MNT_ID
-	if err := unix.Statx(a, "", unix.AT_EMPTY_PATH, mask, &sa); err != nil {
+	if err := sys.Statx(a, "", unix.AT_EMPTY_PATH, mask, &sa); err != nil {
 		return false, err
 	}
-	if err := unix.Statx(b, "", unix.AT_EMPTY_PATH, mask, &sb); err != nil {
+	if err := sys.Statx(b, "", unix.AT_EMPTY_PATH, mask, &sb); err != nil {
 		return false, err
 	}
 	if sa.Dev_major != sb.Dev_major || sa.Dev_minor != sb.Dev_minor {
@@ -209,7 +220,7 @@ func unlink(dirfd int, name string, flags int) error {
 // readNames returns up to a buffer of the names in the directory fd, from its
 // beginning.
 func readNames(fd int) ([]string, error) {
-	if _, err := unix.Seek(fd, 0, 0); err != nil {
+	if _, err := sys.Seek(fd, 0, 0); err != nil {
 		return nil, err
 	}
 	buf := make([]byte, 64<<10)

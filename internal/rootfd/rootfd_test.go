@@ -243,6 +243,9 @@ func TestRemoveMount(t *testing.T) {
 			t.Run(fmt.Sprint(what, openat2), func(t *testing.T) {
 				base := t.TempDir()
 				build(t, base, "keep/dir/f", "keep/file", "root/t/a/dir/", "root/t/a/file", "root/t/a/tmpfs/")
+				for i := range 50 { // to be met before the mount, in whatever order
+					build(t, base, fmt.Sprintf("root/t/%d", i), fmt.Sprintf("root/t/a/%d", i))
+				}
 				done := make(chan error)
 				go func() {
 					runtime.LockOSThread() // and never unlock: the thread ends with its name space
@@ -252,6 +255,12 @@ func TestRemoveMount(t *testing.T) {
 				var mount *rootfd.MountError
 				if !errors.As(err, &mount) || mount.Name != "t/a/"+what {
 					t.Errorf("error %v, want a MountError for t/a/%s", err, what)
+				}
+				if left, err := os.ReadDir(filepath.Join(base, "root/t")); err != nil || len(left) != 51 {
+					t.Errorf("%d names left of 51, error %v", len(left), err)
+				}
+				if left, err := os.ReadDir(filepath.Join(base, "root/t/a")); err != nil || len(left) != 53 {
+					t.Errorf("%d names left of 53, error %v", len(left), err)
 				}
 				for _, name := range []string{"keep/dir/f", "keep/file"} {
 					if content, err := os.ReadFile(filepath.Join(base, name)); err != nil || string(content) != name {
