@@ -72,12 +72,12 @@ func (s *slow) Read(p []byte) (int, error) {
 	return s.ReadCloser.Read(p[:min(len(p), 4096)])
 }
 
-// TestWorker is one process of TestKilled or TestFaults: it unpacks the image, keeps a blob,
+// TestWorker is one process of TestKilled: it unpacks the image, keeps a blob,
 // and lists the image.
 func TestWorker(t *testing.T) {
 	dir := os.Getenv(workerEnv)
 	if dir == "" {
-		return // nothing to do but for TestKilled and TestFaults
+		return // nothing to do but for TestKilled
 	}
 	s := open(t, dir)
 	srcs := stackOfLayers()

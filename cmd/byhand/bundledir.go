@@ -14,6 +14,7 @@ import (
 	"github.com/byhand/byhand/bundle"
 	"github.com/byhand/byhand/internal/explain"
 	"github.com/byhand/byhand/internal/rootfd"
+	"github.com/byhand/byhand/internal/sys"
 	"github.com/byhand/byhand/overlay"
 	"github.com/byhand/byhand/pull"
 )
@@ -87,13 +88,8 @@ func (p *bundlePlan) write(ctx context.Context, img *pull.Image, layers []overla
 			err = errors.Join(err, p.undo())
 		}
 	}()
-	if made, err = true, p.fill(ctx, img, layers); err != nil {
-		return err
-	}
-	if !p.mount {
-		return p.explainLater()
-	}
-	return p.mountRootfs()
+	made = true
+	return p.fill(ctx, img, layers)
 }
 
 // claim takes the directory for this process, and empties one that was
@@ -108,7 +104,7 @@ func (p *bundlePlan) claim() (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make bundle: %w", err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := sys.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return nil, errors.Join(fmt.Errorf("make bundle %s: another process is making it: %w", p.dir, err), f.Close())
 	}
 	state, err := bundle.Inspect(p.dir)
@@ -188,10 +184,20 @@ func (p *bundlePlan) fill(ctx context.Context, img *pull.Image, layers []overlay
 	for _, w := range warnings {
 		s.warn(w)
 	}
+	// The mount comes before config.json, or a kill between them would leave
+	// what looks like a finished bundle.
+	if p.mount {
+		if err := p.mountRootfs(); err != nil {
+			return err
+		}
+	}
 	if err := bundle.Write(p.dir, result, bundle.WriteOptions{}); err != nil {
 		return err
 	}
 	s.explain.Config(p.dir, result, p.scratch)
+	if !p.mount {
+		return p.explainLater()
+	}
 	return nil
 }
 

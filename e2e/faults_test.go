@@ -1,0 +1,319 @@
+package e2e_test
+
+import (
+	"bufio"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/byhand/byhand/internal/demo"
+	"github.com/byhand/byhand/internal/testneed"
+	"github.com/byhand/byhand/internal/treecmp"
+)
+
+// TestFaults lets a command be killed, or fail, at its system calls, one a
+// run. A first run under strace tells which calls there are. After each fault
+// the exit code must be right, whatever the store then trusts must be whole,
+// the same command must succeed without cleaning by hand, and nothing may be
+// left over.
+//
+// BYHAND_TEST_FAULTS is the number of points, spread over all of them; "all"
+// is all of them. A single one is named by -run TestFaults/CASE/POINT.
+func TestFaults(t *testing.T) {
+	testneed.Root(t)
+	testneed.Tool(t, "strace")
+	count, err := strconv.Atoi(os.Getenv("BYHAND_TEST_FAULTS"))
+	switch {
+	case os.Getenv("BYHAND_TEST_FAULTS") == "all":
+		count = 1 << 30
+	case err != nil:
+		count = 300
+	}
+	if testing.Short() {
+		count = 40
+	}
+	image := filepath.Join(t.TempDir(), "image")
+	if _, err := demo.Build(image, demo.Options{Tag: "v1"}); err != nil {
+		t.Fatal(err)
+	}
+	image = "oci:" + image + ":v1"
+	ref := newLab(t)
+	ref.must(ref.byhand("pull-and-unpack", "--rootfs", "flat", "--keep-blobs", image, ref.path("bundle")))
+	cases := faultCases(image, ref)
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			points := c.points(t)
+			if len(points) < 100 {
+				t.Fatalf("strace saw %d points only: the test tests nothing", len(points))
+			}
+			all := len(points)
+			points = points[:min(all, count/len(cases))]
+			kills, felt := 0, 0
+			for _, p := range points {
+				t.Run(p.String(), func(t *testing.T) {
+					failed := c.try(t, p)
+					if p.what == kill {
+						kills++
+						if failed {
+							felt++
+						}
+					}
+				})
+			}
+			t.Logf("%d of %d points; %d of %d kills came in time", len(points), all, felt, kills)
+			if felt < kills/2 {
+				t.Errorf("only %d of %d kills came in time", felt, kills)
+			}
+		})
+	}
+}
+
+// faultCase is a command that faults are put into.
+type faultCase struct {
+	name   string
+	args   []string
+	before func(lab)
+	// done says whether the command has done all of its work, so that it need
+	// not be given again.
+	done func(lab) bool
+	// check looks at what is there after the command succeeded.
+	check func(lab)
+}
+
+func faultCases(image string, ref lab) []faultCase {
+	none := func(lab) {}
+	hasConfig := func(l lab) bool {
+		_, err := os.Stat(l.path("bundle/config.json"))
+		return err == nil
+	}
+	whole := func(names ...string) func(lab) {
+		return func(l lab) {
+			l.t.Helper()
+			sameTree(l.t, ref.path("bundle/rootfs"), l.path("bundle/rootfs"))
+			onlyNames(l.t, l.path("bundle"), append(names, "config.json", "image.json", "rootfs", "volumes"))
+			trusted(l, ref)
+			onlyNames(l.t, l.path("store/staging"), nil)
+			onlyNames(l.t, l.dir, []string{"store", "bundle"})
+		}
+	}
+	return []faultCase{
+		{
+			name: "mounted", args: []string{"pull-and-unpack", image, "bundle"},
+			before: none, done: hasConfig, check: whole("lower", "upper", "work"),
+		},
+		{
+			name: "flat", args: []string{"--sync", "pull-and-unpack", "--rootfs", "flat", "--keep-blobs", image, "bundle"},
+			before: none, done: hasConfig, check: whole(),
+		},
+		{
+			name: "rm", args: []string{"rm", image},
+			before: func(l lab) { l.must(l.byhand("unpack", "--keep-blobs", image)) },
+			done:   func(l lab) bool { return l.must(l.byhand("--json", "images")) == "[]\n" },
+			check: func(l lab) {
+				l.t.Helper()
+				l.must(l.byhand("prune"))
+				for _, dir := range []string{"layers", "l", "staging", "blobs/sha256"} {
+					onlyNames(l.t, l.path("store/"+dir), nil)
+				}
+				l.must(l.byhand("unpack", image))
+				trusted(l, ref)
+			},
+		},
+	}
+}
+
+// kill is the fault that no process survives.
+const kill = "signal=KILL"
+
+// point is one fault: what happens at the when-th call of one thread.
+type point struct {
+	call, what string
+	when       int
+}
+
+func (p point) String() string { return fmt.Sprintf("%s:%s:when=%d", p.call, p.what, p.when) }
+
+// traced are the calls at which a file system, or the table of open files, may
+// fail. Those of the Go runtime's own are left out.
+const traced = "/^(open(at2?)?|creat|mkdir(at)?|mknod(at)?|symlink(at)?|link(at)?|rename(at2?)?|unlink(at)?|rmdir" +
+	"|p?writev?(64)?|p?readv?(64)?|copy_file_range|sendfile|fsync|fdatasync|syncfs|sync_file_range|f?truncate|fallocate" +
+	"|f?chmod(at2?)?|[fl]?chown(at)?|utimensat|[fl]?(set|get|list|remove)xattr(at)?|flock|getdents64|newfstatat|[fl]?stat|statx" +
+	"|f?statfs|readlink(at)?|lseek|close|mount|umount2|fsopen|fsconfig|fsmount|move_mount|mount_setattr|open_tree|f?chdir)$"
+
+var (
+	makesFile = regexp.MustCompile(`^(open|mkdir|mknod|symlink|link|rename|p?write|copy_file|sendfile|fsync|fdatasync|syncfs|f?truncate|fallocate|.*setxattr|fchmod|fchown|utimens)`)
+	makesFD   = regexp.MustCompile(`^(open|fsopen|fsmount)`)
+	callStart = regexp.MustCompile(`^(\d+) +([a-z0-9_]+)\(`)
+)
+
+// points runs the command once under strace and returns all points there are,
+// in an order that looks random and is always the same.
+func (c faultCase) points(t *testing.T) []point {
+	t.Helper()
+	l := newLab(t)
+	c.before(l)
+	out := filepath.Join(t.TempDir(), "trace")
+	l.must(l.strace(c.args, "-o", out, "-e", "trace="+traced))
+	f, err := os.Open(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	type thread struct{ pid, call string }
+	counts, most := map[thread]int{}, map[string]int{}
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if m := callStart.FindStringSubmatch(lines.Text()); m != nil {
+			th := thread{m[1], m[2]}
+			counts[th]++
+			most[th.call] = max(most[th.call], counts[th])
+		}
+	}
+	var points []point
+	for call, n := range most {
+		whats := []string{kill}
+		// strace does not make a call that it lets fail, but close(2) frees the
+		// descriptor, and with it the lock, even then.
+		if call != "close" {
+			whats = append(whats, "error=EIO")
+		}
+		if call != "close" && call != "lseek" { // no file system waits in lseek(2)
+			whats = append(whats, "error=EINTR")
+		}
+		if makesFile.MatchString(call) {
+			whats = append(whats, "error=ENOSPC")
+		}
+		if makesFD.MatchString(call) {
+			whats = append(whats, "error=EMFILE")
+		}
+		for when := range n {
+			for _, what := range whats {
+				points = append(points, point{call, what, when + 1})
+			}
+		}
+	}
+	slices.SortFunc(points, func(a, b point) int { return strings.Compare(a.String(), b.String()) })
+	rng := rand.New(rand.NewPCG(1, 0))
+	rng.Shuffle(len(points), func(i, j int) { points[i], points[j] = points[j], points[i] })
+	return points
+}
+
+// strace runs byhand under strace in the lab.
+func (l lab) strace(args []string, options ...string) result {
+	l.t.Helper()
+	all := append([]string{"-f", "-qq"}, options...)
+	all = append(all, shared.byhand, "--store", l.path("store"), "--progress", "none")
+	r := l.run("strace", append(all, args...)...)
+	if strings.Contains(r.stderr, "ptrace") && strings.Contains(r.stderr, "not permitted") {
+		testneed.Missing(l.t, "ptrace is not permitted")
+	}
+	return r
+}
+
+// try runs the command with the fault and says whether it failed of it.
+func (c faultCase) try(t *testing.T, p point) (felt bool) {
+	t.Helper()
+	l := newLab(t)
+	c.before(l)
+	start := time.Now()
+	r := l.strace(c.args, "-o", "/dev/null", "-e", "trace="+p.call, "-e", "inject="+p.String())
+	if took := time.Since(start); took > 20*time.Second {
+		t.Errorf("took %s", took)
+	}
+	defer func() {
+		if t.Failed() {
+			t.Logf("exit %d: %s%s", r.code, r.stdout, r.stderr)
+		}
+	}()
+	checkExit(t, p, r)
+	if _, err := os.Stat(l.path("store/oci-layout")); err == nil {
+		l.must(l.byhand("images"))
+	}
+	switch done := c.done(l); {
+	case !done && r.code == 0:
+		t.Error("it ended with 0, but its work is not done")
+	case !done:
+		l.must(l.byhand(c.args...))
+	case r.code != 0: // at its very end
+		l.must(l.byhand("prune"))
+	}
+	c.check(l)
+	return r.code != 0
+}
+
+// checkExit wants a failing file system to be reported as one, on one line.
+func checkExit(t *testing.T, p point, r result) {
+	t.Helper()
+	crashed := strings.Contains(r.stderr, "goroutine ") || strings.Contains(r.stderr, "runtime:")
+	switch {
+	case r.code == 0:
+	case p.what == kill:
+		if r.code != -1 && r.code != 128+int(unix.SIGKILL) {
+			t.Errorf("exit %d of a killed process", r.code)
+		}
+	case p.what == "error=EINTR":
+		t.Error("a signal is no failure")
+	case crashed:
+		t.Error("it crashed")
+	case r.code != 7:
+		t.Errorf("exit %d, expected 7", r.code)
+	default:
+		lines := strings.Split(strings.TrimSpace(r.stderr), "\n")
+		if last := lines[len(lines)-1]; !strings.HasPrefix(last, "byhand: ") || len(lines) > 2 {
+			t.Errorf("not an error of one line: %q", lines)
+		}
+	}
+}
+
+// trusted compares the layers that the store has with those of another store.
+func trusted(l, ref lab) {
+	l.t.Helper()
+	names, err := os.ReadDir(l.path("store/layers"))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	for _, n := range names {
+		dir := filepath.Join("store/layers", n.Name())
+		if _, err := os.Stat(l.path(filepath.Join(dir, "layer.json"))); err != nil {
+			l.t.Errorf("layer without a record: %v", err)
+		}
+		sameTree(l.t, ref.path(filepath.Join(dir, "diff")), l.path(filepath.Join(dir, "diff")))
+	}
+}
+
+func sameTree(t *testing.T, want, got string) {
+	t.Helper()
+	diffs, err := treecmp.Compare(want, got, treecmp.Options{Rewrite: func(e *treecmp.Entry) {
+		if e.Type == "char" { // a whiteout is of the time when it was made
+			e.ModTime = time.Time{}
+		}
+	}})
+	if err != nil {
+		t.Error(err)
+	}
+	for _, d := range diffs {
+		t.Errorf("%s: %s", got, d)
+	}
+}
+
+// onlyNames wants a directory to hold nothing but some names.
+func onlyNames(t *testing.T, dir string, names []string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Error(err)
+	}
+	for _, e := range entries {
+		if !slices.Contains(names, e.Name()) {
+			t.Errorf("%s holds %s", dir, e.Name())
+		}
+	}
+}
