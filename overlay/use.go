@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -75,12 +76,16 @@ func (s *Store) Release(dir string) error {
 
 func useKey(abs string) string { return digest.FromString(abs).Encoded() }
 
-// uses returns the bundles that use each layer. drop also removes the records
+// uses returns the bundles and mounts that use each layer. drop also removes the records
 // of bundles that are gone. The caller holds the removal lock.
 func (s *Store) uses(drop bool) (map[ChainID][]string, error) {
 	entries, err := os.ReadDir(s.layout.bundles())
 	if err != nil {
 		return nil, fmt.Errorf("read bundles: %w", err)
+	}
+	mounts, err := overlays()
+	if err != nil {
+		return nil, err
 	}
 	users := map[ChainID][]string{}
 	for _, e := range entries {
@@ -103,24 +108,29 @@ func (s *Store) uses(drop bool) (map[ChainID][]string, error) {
 				Remedy: "remove it, after any bundle that still uses this store",
 			}
 		}
-		alive, err := s.usesStore(u)
+		alive, err := s.usesStore(u, mounts)
 		if err != nil {
 			return nil, fmt.Errorf("check bundle %s: %w", u.Dir, err)
 		}
 		if alive {
 			for _, c := range u.Chains {
-				users[c] = append(users[c], "bundle "+u.Dir)
+				users[c] = append(users[c], bundleUser(u.Dir))
 			}
 		} else if drop {
 			_ = os.Remove(path) // the next removal tries again
 		}
 	}
-	return users, nil
+	return users, s.addMounts(users, mounts)
 }
 
 // usesStore reports whether the bundle still needs its layers. Only proof
 // that it does not counts: what cannot be looked at is in use.
-func (s *Store) usesStore(u useFile) (bool, error) {
+func (s *Store) usesStore(u useFile, mounts []stacked) (bool, error) {
+	// While it is mounted, deleting what is beside the mount point changes
+	// nothing.
+	if slices.ContainsFunc(mounts, func(m stacked) bool { return m.target == filepath.Join(u.Dir, bundleRootfs) }) {
+		return true, nil
+	}
 	if isOwnerID(u.Owner) {
 		alive, err := s.ownerLives(u.Owner)
 		if alive || err != nil {

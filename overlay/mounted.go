@@ -1,0 +1,180 @@
+package overlay
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+)
+
+// stacked is an overlay mount of some mount namespace.
+type stacked struct {
+	target string // as the process sees it
+	pid    int    // a process that has the mount, 0 for this one
+	lower  []string
+}
+
+func (m stacked) String() string {
+	if m.pid == 0 {
+		return "the overlay mount on " + m.target
+	}
+	return fmt.Sprintf("the overlay mount on %s of process %d", m.target, m.pid)
+}
+
+// overlays lists the overlay mounts of all mount namespaces that this process
+// may look into: for root those of every container on the machine.
+func overlays() ([]stacked, error) {
+	own, err := os.Readlink("/proc/thread-self/ns/mnt")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // no /proc
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read mounts: %w", err)
+	}
+	infos, err := mountinfo.GetMounts(isOverlay)
+	if err != nil {
+		return nil, fmt.Errorf("read mounts: %w", err)
+	}
+	mounts := stackedOf(infos, 0)
+	procs, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, fmt.Errorf("read mounts: %w", err)
+	}
+	seen := map[string]bool{own: true}
+	for _, p := range procs {
+		pid, err := strconv.Atoi(p.Name())
+		if err != nil {
+			continue
+		}
+		// What belongs to another user, or has ended, cannot be read.
+		ns, err := os.Readlink(filepath.Join("/proc", p.Name(), "ns/mnt"))
+		if err != nil || seen[ns] {
+			continue
+		}
+		seen[ns] = true
+		mounts = append(mounts, overlaysOf(pid)...)
+	}
+	return mounts, nil
+}
+
+func overlaysOf(pid int) []stacked {
+	f, err := os.Open(fmt.Sprintf("/proc/%d/mountinfo", pid))
+	if err != nil {
+		return nil
+	}
+	defer func() { _ = f.Close() }()
+	infos, err := mountinfo.GetMountsFromReader(f, isOverlay)
+	if err != nil {
+		return nil
+	}
+	return stackedOf(infos, pid)
+}
+
+func isOverlay(m *mountinfo.Info) (skip, stop bool) { return m.FSType != "overlay", false }
+
+func stackedOf(infos []*mountinfo.Info, pid int) []stacked {
+	mounts := make([]stacked, 0, len(infos))
+	for _, m := range infos {
+		mounts = append(mounts, stacked{target: m.Mountpoint, pid: pid, lower: lowerOf(m.VFSOptions)})
+	}
+	return mounts
+}
+
+// lowerOf returns the lower dirs that the options of an overlay mount name, as
+// they were given: lowerdir=A:B of mount(2), or lowerdir+=A of fsconfig(2).
+func lowerOf(options string) []string {
+	var dirs []string
+	for o := range strings.SplitSeq(options, ",") {
+		key, value, _ := strings.Cut(o, "=")
+		switch key {
+		case "lowerdir+", "datadir+":
+			dirs = append(dirs, unescapeOctal(value))
+		case "lowerdir":
+			dirs = append(dirs, splitLower(unescapeOctal(value))...)
+		}
+	}
+	return dirs
+}
+
+// splitLower splits at the colons that no backslash protects.
+func splitLower(value string) []string {
+	var dirs []string
+	var dir strings.Builder
+	for i := 0; i < len(value); i++ {
+		switch c := value[i]; {
+		case c == '\\' && i+1 < len(value):
+			i++
+			dir.WriteByte(value[i])
+		case c == ':':
+			dirs = append(dirs, dir.String())
+			dir.Reset()
+		default:
+			dir.WriteByte(c)
+		}
+	}
+	return append(dirs, dir.String())
+}
+
+// unescapeOctal takes back what the kernel does to odd bytes in mountinfo
+// (proc_pid_mountinfo(5)).
+func unescapeOctal(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+3 < len(s) {
+			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
+				b.WriteByte(byte(n))
+				i += 3
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+// addMounts adds the overlay mounts that layers of the store are lower dirs of.
+// A mount of a bundle that is named already is not named twice.
+func (s *Store) addMounts(users map[ChainID][]string, mounts []stacked) error {
+	chains, err := s.chains()
+	if err != nil {
+		return err
+	}
+	type inode struct{ dev, ino uint64 }
+	layers, short := map[inode]ChainID{}, map[string]ChainID{}
+	var st unix.Stat_t
+	for _, c := range chains {
+		short[c.short()] = c
+		if unix.Stat(s.layout.diff(c), &st) == nil {
+			layers[inode{st.Dev, st.Ino}] = c
+		}
+	}
+	for _, m := range mounts {
+		for _, dir := range m.lower {
+			var c ChainID
+			ok := false
+			switch {
+			case !filepath.IsAbs(dir):
+				// Whatever it was relative to; the name says enough.
+				if c, ok = short[filepath.Base(dir)]; !ok {
+					c, ok = chainOfName(filepath.Base(filepath.Dir(dir)))
+				}
+			case unix.Stat(dir, &st) == nil:
+				c, ok = layers[inode{st.Dev, st.Ino}]
+			}
+			if ok && !slices.Contains(users[c], bundleUser(filepath.Dir(m.target))) && !slices.Contains(users[c], m.String()) {
+				users[c] = append(users[c], m.String())
+			}
+		}
+	}
+	return nil
+}
+
+// bundleUser is how a bundle that uses a layer is named.
+func bundleUser(dir string) string { return "bundle " + dir }

@@ -1,0 +1,154 @@
+package overlay_test
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/byhand/byhand/overlay"
+)
+
+// An overlay that somebody mounted by hand, of which the store knows nothing,
+// keeps its layers, in this mount namespace or in another.
+func TestMountsKeepLayers(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	ways := map[string]func(dir, target string, l []overlay.Layer) error{
+		"fsconfig": func(_, target string, l []overlay.Layer) error {
+			return overlay.MountNew(overlay.MountOptions{Lower: []string{l[0].Dir, l[1].Dir}, Target: target, ReadOnly: true})
+		},
+		"mount": func(_, target string, l []overlay.Layer) error {
+			// util-linux splits at commas and the kernel at colons.
+			esc := strings.NewReplacer(`\`, `\\`, ":", `\:`, ",", `\,`)
+			return unix.Mount("overlay", target, "overlay", unix.MS_RDONLY, "lowerdir="+esc.Replace(l[1].Dir)+":"+esc.Replace(l[0].Dir))
+		},
+		"short links": func(dir, target string, l []overlay.Layer) error {
+			lower := "l/" + filepath.Base(l[1].Link) + ":l/" + filepath.Base(l[0].Link)
+			cmd := exec.Command("mount", "-t", "overlay", "overlay", "-o", "ro,lowerdir="+lower, target)
+			cmd.Dir = dir
+			if out, err := cmd.CombinedOutput(); err != nil {
+				return errors.New(string(out))
+			}
+			return nil
+		},
+	}
+	for name, mount := range ways {
+		for _, odd := range []string{"plain", `a,b:c\d` + "\n e"} {
+			t.Run(name+" "+odd[:1], func(t *testing.T) {
+				dir, target := filepath.Join(tmpfs(t), odd), t.TempDir()
+				a, b := twoImages(t, dir)
+				if err := mount(dir, target, a); err != nil {
+					t.Fatal(err)
+				}
+				s := open(t, dir)
+				_, err := s.Remove(t.Context(), "a:1")
+				if e := as[*overlay.InUseError](t, err); len(e.Users) != 1 || e.Users[0] != "the overlay mount on "+target {
+					t.Errorf("users %q, want the mount on %s", e.Users, target)
+				}
+				if _, err := s.Remove(t.Context(), "b:1"); err != nil {
+					t.Error(err)
+				}
+				if got := has(s, a[0], a[1], b[1]); !got[0] || !got[1] || got[2] {
+					t.Errorf("layers: %v", got)
+				}
+				if err := unix.Unmount(target, 0); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := s.Remove(t.Context(), "a:1"); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	t.Run("elsewhere", func(t *testing.T) {
+		dir, target := t.TempDir(), t.TempDir()
+		a, _ := twoImages(t, dir)
+		end := mountElsewhere(t, overlay.MountOptions{Lower: []string{a[0].Dir, a[1].Dir}, Target: target, ReadOnly: true})
+		s := open(t, dir)
+		_, err := s.Remove(t.Context(), "a:1")
+		if e := as[*overlay.InUseError](t, err); !strings.Contains(e.Error(), "of process ") {
+			t.Errorf("users %q, want a process", e.Users)
+		}
+		end()
+		if _, err := s.Remove(t.Context(), "a:1"); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// mountElsewhere mounts in the namespace of a process that lives until end.
+func mountElsewhere(t *testing.T, o overlay.MountOptions) (end func()) {
+	t.Helper()
+	cmd := exec.Command("sleep", "60")
+	ready := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlock: the thread ends with its namespace
+		err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_FS)
+		if err == nil {
+			err = unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
+		}
+		if err == nil {
+			err = overlay.MountNew(o)
+		}
+		if err == nil {
+			err = cmd.Start()
+		}
+		ready <- err
+	}()
+	if err := <-ready; err != nil {
+		t.Fatal(err)
+	}
+	end = func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}
+	t.Cleanup(end)
+	return end
+}
+
+// A bundle whose directory was deleted around its mount is a user still.
+func TestMountedBundleHalfDeleted(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	dir, bundle := t.TempDir(), tmpfs(t)
+	a, _ := twoImages(t, dir)
+	s := open(t, dir)
+	if err := s.Use(t.Context(), bundle, []overlay.ChainID{a[0].ChainID, a[1].ChainID}); err != nil {
+		t.Fatal(err)
+	}
+	if err := overlay.Prepare(bundle, a); err != nil {
+		t.Fatal(err)
+	}
+	o, err := overlay.BundleMount(bundle)
+	if err == nil {
+		err = overlay.Mount(o)
+	}
+	if err == nil {
+		err = os.RemoveAll(filepath.Join(bundle, "lower"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir)
+	_, err = s.Remove(t.Context(), "a:1")
+	if e := as[*overlay.InUseError](t, err); len(e.Users) != 1 || e.Users[0] != "bundle "+bundle {
+		t.Errorf("users %q, want the bundle", e.Users)
+	}
+	if err := overlay.Unmount(o.Target); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Remove(t.Context(), "a:1"); err != nil {
+		t.Error(err)
+	}
+}
