@@ -5,8 +5,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -86,23 +86,13 @@ func TestMountsKeepLayers(t *testing.T) {
 // mountElsewhere mounts in the namespace of a process that lives until end.
 func mountElsewhere(t *testing.T, o overlay.MountOptions) (end func()) {
 	t.Helper()
-	cmd := exec.Command("sleep", "60")
-	ready := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlock: the thread ends with its namespace
-		err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_FS)
-		if err == nil {
-			err = unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
-		}
-		if err == nil {
-			err = overlay.MountNew(o)
-		}
-		if err == nil {
-			err = cmd.Start()
-		}
-		ready <- err
-	}()
-	if err := <-ready; err != nil {
+	cmd := exec.Command("sh", "-c", overlay.MountCommand(o)+" && echo mounted && exec sleep 60")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	end = func() {
@@ -110,6 +100,9 @@ func mountElsewhere(t *testing.T, o overlay.MountOptions) (end func()) {
 		_ = cmd.Wait()
 	}
 	t.Cleanup(end)
+	if n, err := out.Read(make([]byte, 8)); n == 0 {
+		t.Fatalf("not mounted: %v", err)
+	}
 	return end
 }
 
