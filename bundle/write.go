@@ -40,13 +40,16 @@ func Inspect(dir string) (State, error) {
 	if err != nil {
 		return StateForeign, fmt.Errorf("read bundle: %w", err)
 	}
-	begun, beside, foreign := false, "", ""
+	begun, lost, beside, foreign := false, false, "", ""
 	for _, n := range names {
 		switch name := n.Name(); {
+		case name == configFile && emptied(n):
+			beside = name
 		case name == configFile:
 			return StateComplete, &ExistsError{Path: dir, Bundle: true, Found: configFile}
 		case name == imageFile:
 			begun = true
+			lost = emptied(n)
 		case n.Type().IsRegular() && strings.HasPrefix(name, "."+imageFile+"."):
 			// writeFile was killed before the rename.
 		case bundleName(n):
@@ -55,7 +58,7 @@ func Inspect(dir string) (State, error) {
 			foreign = name
 		}
 	}
-	if foreign == "" && begun && !ownImage(dir) {
+	if foreign == "" && begun && !lost && !ownImage(dir) {
 		foreign = imageFile
 	}
 	if foreign == "" && !begun {
@@ -68,6 +71,13 @@ func Inspect(dir string) (State, error) {
 		return StateInterrupted, nil
 	}
 	return StateFree, nil
+}
+
+// emptied recognizes a file whose name reached the disk before a power loss,
+// but whose content did not.
+func emptied(n fs.DirEntry) bool {
+	info, err := n.Info()
+	return err == nil && info.Mode().IsRegular() && info.Size() == 0
 }
 
 // bundleName says whether the entry has a name that a bundle in the making

@@ -291,16 +291,19 @@ func trusted(l, ref lab) {
 
 func sameTree(t *testing.T, want, got string) {
 	t.Helper()
-	diffs, err := treecmp.Compare(want, got, treecmp.Options{Rewrite: func(e *treecmp.Entry) {
-		if e.Type == "char" { // a whiteout is of the time when it was made
-			e.ModTime = time.Time{}
-		}
-	}})
+	diffs, err := treecmp.Compare(want, got, treecmp.Options{Rewrite: ignoreWhiteoutTime})
 	if err != nil {
 		t.Error(err)
 	}
 	for _, d := range diffs {
 		t.Errorf("%s: %s", got, d)
+	}
+}
+
+// ignoreWhiteoutTime: a whiteout is of the time when it was made.
+func ignoreWhiteoutTime(e *treecmp.Entry) {
+	if e.Type == "char" {
+		e.ModTime = time.Time{}
 	}
 }
 

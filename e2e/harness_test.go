@@ -82,14 +82,25 @@ type lab struct {
 func newLab(t *testing.T) lab {
 	t.Helper()
 	l := lab{t: t, dir: t.TempDir()}
-	t.Cleanup(func() {
-		for _, m := range l.mounts() {
-			if err := unix.Unmount(m, unix.MNT_DETACH); err != nil {
-				t.Errorf("unmount %s: %v", m, err)
-			}
-		}
-	})
+	t.Cleanup(l.unmountAll)
 	return l
+}
+
+func (l lab) unmountAll() {
+	l.t.Helper()
+	for _, m := range l.mounts() {
+		if err := unix.Unmount(m, unix.MNT_DETACH); err != nil {
+			l.t.Errorf("unmount %s: %v", m, err)
+		}
+	}
+}
+
+// unmount unmounts one thing, at once.
+func (l lab) unmount(name string) {
+	l.t.Helper()
+	if err := unix.Unmount(name, 0); err != nil {
+		l.t.Fatalf("unmount %s: %v", name, err)
+	}
 }
 
 func (l lab) path(name string) string { return filepath.Join(l.dir, name) }
