@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -16,12 +17,14 @@ import (
 
 func imagesCommand(std streams) *cli.Command {
 	return &cli.Command{
-		Name:        "images",
-		Usage:       "list the images in the store",
-		UsageText:   "byhand images",
-		Description: "SIZE is that of the unpacked layers, or - before they are unpacked.\n\n   byhand images",
-		Flags:       []cli.Flag{formatFlag(), noTruncFlag()},
-		Action:      action(std, operands{}, withStore(doImages)),
+		Name:      "images",
+		Usage:     "list the images in the store",
+		UsageText: "byhand images",
+		Description: "SIZE is that of the unpacked layers, BLOBS that of the manifest, the config and the\n" +
+			"layer blobs that are kept. UNIQUE is what of both no other image needs, SHARED the\n" +
+			"rest. USED BY are bundles, mounts and processes.\n\n   byhand images",
+		Flags:  []cli.Flag{formatFlag(), noTruncFlag()},
+		Action: action(std, operands{}, withStore(doImages)),
 	}
 }
 
@@ -32,6 +35,10 @@ type imageRow struct {
 	Digest   digest.Digest `json:"digest"`
 	Index    digest.Digest `json:"index,omitempty"`
 	Size     int64         `json:"size"`
+	Blobs    int64         `json:"blobs"`
+	Unique   int64         `json:"unique"`
+	Shared   int64         `json:"shared"`
+	UsedBy   []string      `json:"usedBy"`
 	Added    time.Time     `json:"added"`
 }
 
@@ -41,16 +48,18 @@ func doImages(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	images, err := s.store.Images(ctx)
+	images, err := s.store.Usage(ctx)
 	if err != nil {
 		return err
 	}
 	s.explain.List()
 	rows := make([]imageRow, 0, len(images))
-	for _, rec := range images {
+	for _, u := range images {
+		rec := u.Image
 		row := imageRow{
 			Name: rec.Name, Digest: rec.Manifest.Digest, Index: rec.IndexDigest,
-			Size: s.unpackedSize(ctx, rec), Added: rec.Added,
+			Size: u.Layers, Blobs: u.Blobs, Unique: u.Unique, Shared: u.Shared,
+			UsedBy: append([]string{}, u.Users...), Added: rec.Added,
 		}
 		if rec.Manifest.Platform != nil {
 			row.Platform = pull.FormatPlatform(*rec.Manifest.Platform)
@@ -61,7 +70,7 @@ func doImages(ctx context.Context, s *session) error {
 	for i := range rows {
 		shown[i] = rows[i].show(s.call)
 		if f != nil {
-			s.describeImage(ctx, images[i], shown[i].fields)
+			s.describeImage(ctx, images[i].Image, shown[i].fields)
 		}
 	}
 	return s.list(l, f, shown, rows)
@@ -69,30 +78,38 @@ func doImages(ctx context.Context, s *session) error {
 
 func imagesListing() listing {
 	return listing{
-		columns: []column{{title: "IMAGE"}, {title: "PLATFORM"}, {title: "DIGEST"}, {title: "SIZE"}},
+		columns: []column{
+			{title: "IMAGE"},
+			{title: "PLATFORM"},
+			{title: "DIGEST"},
+			{title: "SIZE"},
+			{title: "BLOBS"},
+			{title: "UNIQUE"},
+			{title: "SHARED"},
+			{title: "USED BY"},
+		},
 		fields: record{
 			"Name": "IMAGE", "Repository": "REPOSITORY", "Tag": "TAG", "Digest": "DIGEST", "ID": "IMAGE ID",
-			"Platform": "PLATFORM", "Size": "SIZE", "CreatedAt": "CREATED AT", "CreatedSince": "CREATED", "Added": "ADDED",
+			"Platform": "PLATFORM", "Size": "SIZE", "Blobs": "BLOBS", "UniqueSize": "UNIQUE", "SharedSize": "SHARED", "UsedBy": "USED BY",
+			"CreatedAt": "CREATED AT", "CreatedSince": "CREATED", "Added": "ADDED",
 		},
 	}
 }
 
 // show returns the row as people and templates see it.
 func (r *imageRow) show(c *call) row {
-	bytes := "-"
-	if r.Size > 0 {
-		bytes = size(r.Size)
-	}
+	bytes, blobs, unique, shared := sizeOrNone(r.Size), sizeOrNone(r.Blobs), sizeOrNone(r.Unique), sizeOrNone(r.Shared)
+	users := cmp.Or(strings.Join(r.UsedBy, ", "), "-")
 	tag := none
 	repository, _ := repositoryOf(r.Name)
 	if rest := r.Name[len(repository):]; strings.HasPrefix(rest, ":") {
 		tag, _, _ = strings.Cut(rest[1:], "@")
 	}
 	return row{
-		cells: []string{r.Name, r.Platform, c.digest(r.Digest), bytes},
+		cells: []string{r.Name, r.Platform, c.digest(r.Digest), bytes, blobs, unique, shared, users},
 		fields: record{
 			"Name": r.Name, "Repository": repository, "Tag": tag, "Digest": r.Digest.String(), "Platform": r.Platform,
-			"Size": bytes, "Added": r.Added.Format(time.RFC3339),
+			"Size": bytes, "Blobs": blobs, "UniqueSize": unique, "SharedSize": shared, "UsedBy": users, "Added": r.Added.Format(time.RFC3339),
 		},
 	}
 }
@@ -133,21 +150,11 @@ func (s *session) readDocument(ctx context.Context, d digest.Digest, v any) erro
 	return json.Unmarshal(raw, v)
 }
 
-// unpackedSize is the size of the image's files on disk, 0 while it is not
-// unpacked.
-func (s *session) unpackedSize(ctx context.Context, rec overlay.Image) (n int64) {
-	ids, err := s.store.DiffIDs(ctx, rec)
-	if err != nil {
-		return 0
+func sizeOrNone(n int64) string {
+	if n == 0 {
+		return "-"
 	}
-	layers, err := s.store.Layers(ids)
-	if err != nil {
-		return 0
-	}
-	for _, l := range layers {
-		n += l.Bytes
-	}
-	return n
+	return size(n)
 }
 
 func removeCommand(std streams) *cli.Command {
@@ -163,20 +170,25 @@ func removeCommand(std streams) *cli.Command {
 func doRemove(ctx context.Context, s *session) error {
 	names := make([]string, len(s.args))
 	for i, arg := range s.args {
-		ref, err := s.parse(arg)
+		name, err := s.storedName(ctx, arg)
 		if err != nil {
-			return err
+			return s.listed(err)
 		}
-		names[i] = ref.String()
+		names[i] = name
 	}
 	freed, err := s.store.Remove(ctx, names...)
+	if err != nil {
+		return s.listed(err)
+	}
+	return s.printFreed(freed)
+}
+
+// listed says where to look for the name of an image.
+func (s *session) listed(err error) error {
 	if isAny[*overlay.NotFoundError](err) {
 		return fmt.Errorf("%w; byhand images lists those there are", err)
 	}
-	if err != nil {
-		return err
-	}
-	return s.printFreed(freed)
+	return err
 }
 
 func pruneCommand(std streams) *cli.Command {
