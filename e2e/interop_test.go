@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/byhand/byhand/internal/testneed"
+	"github.com/byhand/byhand/internal/treecmp"
 )
 
 // TestStoreIsALayout: other programs read byhand's store, and byhand serves it.
@@ -32,6 +33,41 @@ func TestStoreIsALayout(t *testing.T) {
 	second := again.serve("--token-auth", "copy="+l.path("store")) + "/copy:v1"
 	if got := strings.TrimSpace(again.must(again.byhand("pull", second))); got != want {
 		t.Errorf("pulled %s from the served store, expected %s", got, want)
+	}
+}
+
+// TestEveryNameIsReadable: whatever names the store lists, other programs find
+// the image under them, and unpack the same tree.
+func TestEveryNameIsReadable(t *testing.T) {
+	testneed.Root(t) // umoci gives files to their owners
+	testneed.Tool(t, "skopeo", "umoci")
+	l := newLab(t)
+	served := l.serve("lab/demo:v1=oci:"+shared.image, "lab/demo:again=oci:"+shared.image, "lab/other:v1=oci:"+shared.image)
+	image := served + "/lab/demo:v1"
+	digest := strings.TrimSpace(l.must(l.byhand("pull", image)))
+	for _, name := range []string{served + "/lab/demo:again", served + "/lab/other:v1", served + "/lab/demo@" + digest, "oci:" + shared.image + ":v1"} {
+		l.must(l.byhand("pull", name))
+	}
+	var rows []struct{ Name, Digest string }
+	if err := json.Unmarshal([]byte(l.must(l.byhand("--json", "images"))), &rows); err != nil || len(rows) != 5 {
+		t.Fatalf("%d images listed, want 5: %v", len(rows), err)
+	}
+	for _, row := range rows {
+		var seen struct{ Digest string }
+		name := row.Name
+		if path, ok := strings.CutPrefix(name, "oci:/"); ok {
+			name = "oci/" + path // no tool takes it as it is
+		}
+		out := l.must(l.run("skopeo", "inspect", "oci:"+l.path("store")+":"+name))
+		if err := json.Unmarshal([]byte(out), &seen); err != nil || seen.Digest != row.Digest {
+			t.Errorf("skopeo sees %s as %s, expected %s: %v", row.Name, seen.Digest, row.Digest, err)
+		}
+	}
+	l.must(l.run("umoci", "unpack", "--image", l.path("store")+":"+image, l.path("umoci")))
+	l.must(l.byhand("unpack", image, l.path("tree")))
+	diffs, err := treecmp.Compare(l.path("tree"), l.path("umoci/rootfs"), treecmp.Options{NoDirTime: true, NoRoot: true})
+	if err != nil || len(diffs) > 0 {
+		t.Errorf("umoci's tree differs: %v, %v", diffs, err)
 	}
 }
 

@@ -219,7 +219,8 @@ func (w *BlobWriter) Commit() error {
 	return nil
 }
 
-// Suspend makes Close keep what was written, so that a later NewBlob can
+// Suspend makes Close keep what was written, unless the disk has no room for the
+// rest, so that a later NewBlob can
 // Resume behind it: for a fetch that was interrupted, not one that was wrong.
 func (w *BlobWriter) Suspend() { w.keep = w.begun && w.size > 0 }
 
@@ -229,7 +230,7 @@ func (w *BlobWriter) Close() error {
 	if w.lock == nil {
 		return nil
 	}
-	if w.keep {
+	if w.keep && w.store.CheckSpace(w.desc.Size-w.size) == nil {
 		w.lock.abandon()
 	} else {
 		w.lock.release()

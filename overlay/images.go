@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -179,12 +180,31 @@ func (img Image) descriptor() ocispec.Descriptor {
 		d.Annotations = map[string]string{}
 	}
 	d.Annotations[annotationName] = img.Name
-	d.Annotations[ocispec.AnnotationRefName] = img.Name
+	d.Annotations[ocispec.AnnotationRefName] = refName(img.Name)
 	d.Annotations[annotationAdded] = img.Added.Format(time.RFC3339)
 	if img.IndexDigest != "" {
 		d.Annotations[annotationIndex] = img.IndexDigest.String()
 	}
 	return d
+}
+
+// What no component of a reference has (image-spec, annotations.md,
+// org.opencontainers.image.ref.name), and what it has between letters only.
+const refSeparators = "._:@+-"
+
+var refOdd = regexp.MustCompile(`[^A-Za-z0-9._:@+-]+`)
+
+// refName is the name by which other tools find an image. They take no other
+// characters than those of a reference, which the path of a layout may have.
+func refName(name string) string {
+	var parts []string
+	for part := range strings.SplitSeq(name, "/") {
+		part = refOdd.ReplaceAllString(part, "-")
+		if part = strings.Trim(part, refSeparators); part != "" {
+			parts = append(parts, part)
+		}
+	}
+	return strings.Join(parts, "/")
 }
 
 func imageOf(d ocispec.Descriptor) Image {

@@ -251,3 +251,17 @@ func run(t *testing.T, name string, args ...string) string {
 	}
 	return string(out)
 }
+
+// Names that other tools take stay as they are, the others become such.
+func TestRefName(t *testing.T) {
+	for name, want := range map[string]string{
+		alpine:                           alpine,
+		"localhost:5000/a--b/c@sha256:0": "localhost:5000/a--b/c@sha256:0",
+		"oci:/var/lib/x y/image:v1":      "oci/var/lib/x-y/image:v1",
+		"docker-archive:/tmp/../a,b.tar": "docker-archive/tmp/a-b.tar",
+	} {
+		if got := overlay.RefName(name); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+}

@@ -38,11 +38,18 @@ type MountOptions struct {
 // with names relative to a common directory so that hundreds of layers fit
 // into the one page that mount(2) takes.
 //
+// What is mounted on o.Target already is left alone, because overlayfs must not
+// have one upper dir twice: nothing is done if it is the same overlay, and
+// anything else is an EBUSY.
+//
 // A lower dir that is not there is a LowerDirError; everything else that
 // goes wrong is a MountError.
 func Mount(o MountOptions) error {
 	o, err := absolute(o)
 	if err != nil {
+		return err
+	}
+	if done, err := mountedAlready(o); done || err != nil {
 		return err
 	}
 	if err := check(o); err != nil {
@@ -68,6 +75,9 @@ func check(o MountOptions) error {
 	}
 	for i, dir := range o.Lower {
 		if err := checkDir(dir); err != nil {
+			if target, lerr := os.Readlink(dir); lerr == nil {
+				dir = target // a bundle's link; the layer is what is missing
+			}
 			return &LowerDirError{Layer: i + 1, Dir: dir, Err: err}
 		}
 	}

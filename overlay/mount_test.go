@@ -377,3 +377,46 @@ func TestBundleMount(t *testing.T) {
 		t.Errorf("a layer missing: %v", err)
 	}
 }
+
+// A second mount of the same changes nothing, and another is refused.
+func TestMountTwice(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	root := tmpfs(t)
+	dirs := stack(t, root, []testtar.Entry{testtar.File("a", "1")}, []testtar.Entry{testtar.File("b", "2")})
+	o := bundle(t, filepath.Join(root, "a,b: c\\d", "bundle"), dirs)
+	readOnly := o
+	readOnly.ReadOnly = true
+	for _, tc := range []struct {
+		first, second overlay.MountOptions
+		said          string
+	}{
+		{o, o, ""}, {readOnly, readOnly, ""}, {o, readOnly, "for writing already"}, {readOnly, o, "read-only already"},
+	} {
+		for how, mount := range mounters {
+			if err := mount(tc.first); err != nil {
+				t.Fatal(err)
+			}
+			err := overlay.Mount(tc.second)
+			if tc.said == "" && err != nil || tc.said != "" && (!errors.Is(err, unix.EBUSY) || !strings.Contains(err.Error(), tc.said)) {
+				t.Errorf("%s: %v, want %q", how, err, tc.said)
+			}
+			if err := unix.Unmount(o.Target, 0); err != nil {
+				t.Fatal(err)
+			}
+			if err := unix.Unmount(o.Target, 0); !errors.Is(err, unix.EINVAL) {
+				t.Errorf("%s: it was mounted twice", how)
+			}
+		}
+	}
+	if err := unix.Mount("tmpfs", o.Target, "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := overlay.Mount(o); !errors.Is(err, unix.EBUSY) {
+		t.Errorf("over a tmpfs: %v", err)
+	}
+	if err := unix.Unmount(o.Target, 0); err != nil {
+		t.Fatal(err)
+	}
+}

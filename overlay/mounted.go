@@ -176,5 +176,38 @@ func (s *Store) addMounts(users map[ChainID][]string, mounts []stacked) error {
 	return nil
 }
 
+// mountedAlready tells whether the overlay of o is on its target. Something
+// else there is an error.
+func mountedAlready(o MountOptions) (bool, error) {
+	if mounted, err := mountRoot(o.Target); err != nil || !mounted {
+		return false, nil //nolint:nilerr // Mount says what is wrong with the target
+	}
+	real, err := filepath.EvalSymlinks(o.Target)
+	if err != nil {
+		return false, &MountError{Target: o.Target, Op: "mount overlay", Err: err}
+	}
+	infos, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) { return m.Mountpoint != real, false })
+	if err != nil {
+		return false, &MountError{Target: o.Target, Op: "mount overlay", Err: err}
+	}
+	busy := &MountError{Target: o.Target, Op: "mount overlay", Err: unix.EBUSY, Detail: "something is mounted there already; unmount it first"}
+	if len(infos) == 0 {
+		return false, busy
+	}
+	m := infos[len(infos)-1] // the topmost
+	if m.FSType != "overlay" || len(lowerOf(m.VFSOptions)) != len(stack(o)) {
+		return false, busy
+	}
+	readOnly := slices.Contains(strings.Split(m.Options, ","), "ro") || slices.Contains(strings.Split(m.VFSOptions, ","), "ro")
+	if readOnly != o.ReadOnly {
+		busy.Detail = "it is mounted there read-only already; unmount it first"
+		if o.ReadOnly {
+			busy.Detail = "it is mounted there for writing already; unmount it first"
+		}
+		return false, busy
+	}
+	return true, nil
+}
+
 // bundleUser is how a bundle that uses a layer is named.
 func bundleUser(dir string) string { return "bundle " + dir }

@@ -272,6 +272,10 @@ func (s *session) addLayers(ctx context.Context, img *pull.Image) ([]overlay.Lay
 		return nil, err
 	}
 	layers, err := s.store.AddAll(ctx, sources, overlay.AddOptions{Jobs: s.flags.Int("jobs"), Damaged: s.damaged})
+	if err != nil && isStorage(err) {
+		// Which file of a layer it was says nothing of the disk.
+		return nil, fmt.Errorf("unpack %s into %s: %w", img.Reference, s.store.Dir(), err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("unpack %s: %w", img.Reference, err)
 	}

@@ -1,0 +1,4 @@
+package overlay
+
+// RefName is refName for the tests outside.
+var RefName = refName
