@@ -30,7 +30,9 @@ const leastJobs = 4
 
 // AddAll makes sure that the store has every layer of an image, base first,
 // and returns them in that order. Layers that are there are not opened; the
-// others are fetched and unpacked at once, the largest first. A layer that
+// others are fetched and unpacked at once, the largest first. A layer of
+// another boot that may not have reached the disk is proved first, see
+// [Store.Prove], and fetched only if it cannot be. A layer that
 // another process is making is waited for. Each layer appears by one rename
 // after its stream ended verified; a layer that leans on those below it, after
 // those. The first failure stops the rest and is returned as a [LayerError];
@@ -40,19 +42,35 @@ func (s *Store) AddAll(ctx context.Context, srcs []Source, o AddOptions) ([]Laye
 	if err != nil {
 		return nil, err
 	}
+	if err := s.Prove(ctx, a.diffIDs()); err != nil {
+		return nil, err
+	}
 	if err := a.run(ctx); err != nil {
 		return nil, err
 	}
-	layers := make([]Layer, len(a.tasks))
-	for i, t := range a.tasks {
-		layers[i] = t.layer
-	}
+	layers := a.layers()
 	if !a.worked && s.syncIfQuiet(ctx, layers) {
 		for i := range layers {
 			layers[i].Synced = true
 		}
 	}
 	return layers, nil
+}
+
+func (a *adder) layers() []Layer {
+	layers := make([]Layer, len(a.tasks))
+	for i, t := range a.tasks {
+		layers[i] = t.layer
+	}
+	return layers
+}
+
+func (a *adder) diffIDs() []digest.Digest {
+	ids := make([]digest.Digest, len(a.tasks))
+	for i, t := range a.tasks {
+		ids[i] = t.diff.Digest()
+	}
+	return ids
 }
 
 // adder is one AddAll.
@@ -75,6 +93,7 @@ type task struct {
 	diff  DiffID
 	size  int64
 	begun time.Time
+	again bool // made though it is there
 	layer Layer
 	done  chan struct{} // closed when the layer has its name
 }
@@ -139,6 +158,9 @@ func (a *adder) run(ctx context.Context) error {
 
 // present finds the layer in the store.
 func (t *task) present() (bool, error) {
+	if t.again {
+		return false, nil
+	}
 	s := t.adder.store
 	l, err := s.load(t.chain)
 	var missing *MissingLayerError

@@ -64,7 +64,7 @@ func (t *task) stageOnce(ctx context.Context) (_ *staged, err error) {
 		return nil, err
 	}
 	in := &stream{r: rc}
-	st.result, err = unpack.Apply(ctx, st.diff, in.reader(), st.unpackOptions())
+	st.result, err = st.apply(ctx, in)
 	if err == nil {
 		// Apply reads to the end, but it is the end that proves the layer, so
 		// nothing is left to trust here.
@@ -84,6 +84,23 @@ func (t *task) stageOnce(ctx context.Context) (_ *staged, err error) {
 	}
 	return st, nil
 }
+
+// apply unpacks the stream and records it.
+func (st *staged) apply(ctx context.Context, in *stream) (unpack.Result, error) {
+	record, err := newRecordFile(st.recordPath())
+	if err != nil {
+		return unpack.Result{}, err
+	}
+	o := st.unpackOptions()
+	o.Record = record
+	result, err := unpack.Apply(ctx, st.diff, in.reader(), o)
+	if cerr := record.Close(); err == nil {
+		err = cerr
+	}
+	return result, err
+}
+
+func (st *staged) recordPath() string { return filepath.Join(st.path, nameRecord) }
 
 func (st *staged) unpackOptions() unpack.Options {
 	o := st.task.adder.store.opts
@@ -132,7 +149,16 @@ func (t *task) newStaged() (*staged, error) {
 
 // settle completes the layer from those below it; dirs are base first.
 func (st *staged) settle(ctx context.Context, dirs []string) error {
-	return settle(ctx, st.diff, dirs, st.result.Pending, st.task.adder.store.opts.UserXattr)
+	w := &laterRecord{path: st.recordPath()}
+	record := unpack.NewSettleRecord(w)
+	err := settle(ctx, st.diff, dirs, st.result.Pending, st.task.adder.store.opts.UserXattr, record)
+	if err == nil {
+		err = record.Finish()
+	}
+	if cerr := w.Close(); err == nil {
+		err = cerr
+	}
+	return err
 }
 
 // open reports whether the layers below have a say in this one. A whiteout
@@ -180,6 +206,24 @@ func (st *staged) commit(ctx context.Context) (Layer, error) {
 	if err := s.ensureLink(t.chain); err != nil {
 		return Layer{}, err
 	}
+	if err := st.publish(ctx); err != nil {
+		return Layer{}, err
+	}
+	if s.mustSync() {
+		if err := errors.Join(syncDir(s.layout.layers()), syncDir(s.layout.links())); err != nil {
+			return Layer{}, err
+		}
+	}
+	return s.layerOf(f), nil
+}
+
+// publish renames the layer. What discard finds in staging then is the one
+// whose place it took, if there was one.
+func (st *staged) publish(ctx context.Context) error {
+	s, t := st.task.adder.store, st.task
+	if t.again {
+		return s.exchange(ctx, st.path, t.chain)
+	}
 	final := s.layout.layer(t.chain)
 	err := renameNew(st.path, final)
 	if errors.Is(err, fs.ErrExist) {
@@ -188,16 +232,8 @@ func (st *staged) commit(ctx context.Context) (Layer, error) {
 			err = renameNew(st.path, final)
 		}
 	}
-	if err != nil {
-		return Layer{}, err
-	}
-	st.gone = true
-	if s.mustSync() {
-		if err := errors.Join(syncDir(s.layout.layers()), syncDir(s.layout.links())); err != nil {
-			return Layer{}, err
-		}
-	}
-	return s.layerOf(f), nil
+	st.gone = err == nil
+	return err
 }
 
 func (st *staged) record() layerFile {
@@ -212,6 +248,7 @@ func (st *staged) record() layerFile {
 	}
 	for _, skip := range st.result.Skipped {
 		f.Skipped = append(f.Skipped, skip.String())
+		f.NotKept.add(skip)
 	}
 	return f
 }

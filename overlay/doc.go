@@ -15,6 +15,7 @@
 //	layers/CHAINID/link                         the layer's short name
 //	layers/CHAINID/lower                        its parents' short links, nearest first: l/B:l/A
 //	layers/CHAINID/layer.json                   facts; written last
+//	layers/CHAINID/tar-record.zst               what the layer's tar is made of beside its files; see Proof
 //	l/SHORT -> ../layers/CHAINID/diff           keeps mount options short
 //	store.json                                  how the layers were made: markers, owners, ID mapping
 //	bundles/KEY.json                            a bundle that uses layers
@@ -74,14 +75,26 @@
 // tens of thousands of files, and is not waited for unless Options.Sync says
 // so. Instead layer.json holds the ID of the boot in which the layer was made,
 // and whether the file system was synced since. In the same boot every layer
-// is good; in another one a layer that was not synced counts as missing, is
-// unpacked again, and takes the other's place.
+// is good; in another one a layer that was not synced counts as missing for
+// readers ([Store.Has], [Store.Layers]), until [Store.Prove], which AddAll
+// calls, has looked at it: if it still proves to be what its diff ID says, it is
+// synced and marked, else it is unpacked again and takes the other's place.
 //
 // Layers come to be synced by Options.Sync (syncfs(2) before the rename), by
 // [Store.Sync], or by the first AddAll that finds its layers there and the
 // machine with next to nothing left to write, which is the case some 30 s after
 // they were unpacked: then a sync costs milliseconds. There is no process in
 // the background.
+//
+// # Proof
+//
+// tar-record.zst is what unpack.Options.Record writes while the layer is
+// unpacked, compressed, and behind it, in a frame of its own, what settling
+// moved, deleted or copied. With the files it gives the layer's tar again, byte
+// for byte: [Store.OpenLayer], and [Store.Verify], which also compares every file
+// with its header. [Store.Repair] replaces a layer that fails by exchanging it
+// with a new one, unless somebody has it mounted or leased. A layer without the
+// file, made by an earlier version, can be used but not proved.
 //
 // # Removal
 //

@@ -19,6 +19,7 @@ const (
 	EventCommitted                  // the layer has its final name
 	EventRetry                      // the stream was damaged (Err) and is fetched once more
 	EventWarning                    // something was left out or left behind; Message says what
+	EventProved                     // the layer, of another boot, was proved to be whole
 )
 
 // Event is one step of work on the store. Fields that do not apply are zero.

@@ -72,7 +72,7 @@ func (c *copier) copyNode(n node, dst int, name, rel string, links aliases) erro
 	var err error
 	if n.typ == unix.DT_REG {
 		src, err = rootfd.Retry(func() (int, error) {
-			return unix.Openat(n.fd, n.name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+			return sys.Openat(n.fd, n.name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 		})
 		if err != nil {
 			return err
@@ -152,7 +152,7 @@ func (c *copier) specialAttrs(n node, st *unix.Stat_t, dst int, name, full strin
 // capabilities and set-id bits, and so does changing the owner.
 func (c *copier) copyRegular(src int, st *unix.Stat_t, dst int, name, rel string) (err error) {
 	fd, err := rootfd.Retry(func() (int, error) {
-		return unix.Openat(dst, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, st.Mode&0o777)
+		return sys.Openat(dst, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, st.Mode&0o777)
 	})
 	if err != nil {
 		return err
@@ -223,6 +223,16 @@ func (c *copier) xattr(full, attr string, err error) error {
 // eachXattrAt is eachXattr for files that cannot be opened. It follows no
 // link.
 func eachXattrAt(dirfd int, name string, fn func(attr string, value []byte) error) error {
+	return everyXattrAt(dirfd, name, func(attr string, value []byte) error {
+		if overlayXattr(attr) {
+			return nil
+		}
+		return fn(attr, value)
+	})
+}
+
+// everyXattrAt is eachXattrAt with overlayfs's own attributes.
+func everyXattrAt(dirfd int, name string, fn func(attr string, value []byte) error) error {
 	path := "/proc/self/fd/" + strconv.Itoa(dirfd) + "/" + name
 	var small [256]byte
 	names, err := growing(small[:], func(b []byte) (int, error) { return sys.Llistxattr(path, b) })
@@ -233,9 +243,6 @@ func eachXattrAt(dirfd int, name string, fn func(attr string, value []byte) erro
 		return err
 	}
 	for attr := range strings.SplitSeq(strings.TrimSuffix(string(names), "\x00"), "\x00") {
-		if overlayXattr(attr) {
-			continue
-		}
 		value, err := growing(small[:], func(b []byte) (int, error) { return sys.Lgetxattr(path, attr, b) })
 		if refusedXattr(err) || errors.Is(err, unix.ENODATA) {
 			continue

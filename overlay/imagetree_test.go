@@ -197,6 +197,7 @@ func handMade() map[string][][]testtar.Entry {
 		"whiteout after":                   on(list{d, old}, testtar.File("d/f", ""), testtar.Whiteout("d")),
 		"whiteout of a file made anew":     on(list{testtar.File("f", "1")}, testtar.File("f", "2"), testtar.Whiteout("f")),
 		"whiteout in a new directory":      on(list{}, testtar.Dir("x"), testtar.Whiteout("x/y")),
+		"whiteout in nothing, all named":   on(list{}, testtar.Dir("./"), testtar.Dir("x"), testtar.Whiteout("x/y")),
 		"whiteout in an opaque directory":  on(list{d, old}, testtar.Whiteout("d/old"), testtar.Opaque("d")),
 		"opaque":                           on(list{d, old}, testtar.File("d/f", ""), testtar.Opaque("d"), testtar.File("d/g", "")),
 		"opaque of nothing":                on(list{}, testtar.Opaque("x/y")),

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -46,6 +47,38 @@ type layerFile struct {
 	Bytes   int64         `json:"bytes"`
 	TarSize int64         `json:"tarSize"`
 	Skipped []string      `json:"skipped,omitempty"`
+	NotKept notKept       `json:"notKept,omitzero"`
+}
+
+// notKept says what the layer's directory lacks of what its tar says, so that
+// it is not taken for damage.
+type notKept struct {
+	Attrs   []string `json:"xattrs,omitempty"` // names; as many as unpack.MostAttrs stand for all
+	Devices bool     `json:"devices,omitempty"`
+	Times   bool     `json:"times,omitempty"` // clamped
+}
+
+func (n *notKept) add(skip unpack.Skip) {
+	switch skip.Kind {
+	case unpack.SkipXattr:
+		n.Attrs = skip.Attrs
+	case unpack.SkipDevice:
+		n.Devices = true
+	case unpack.SkipTime:
+		n.Times = true
+	}
+}
+
+// merge adds what a layer below lacks: settling hands attributes of
+// directories on.
+func (n *notKept) merge(below notKept) {
+	n.Attrs = append(slices.Clone(n.Attrs), below.Attrs...)
+	n.Times = n.Times || below.Times
+}
+
+// lacks tells whether the attribute was refused when the layer was unpacked.
+func (n *notKept) lacks(attr string) bool {
+	return len(n.Attrs) >= unpack.MostAttrs || slices.Contains(n.Attrs, attr)
 }
 
 // Has reports whether the store has the layer and can trust it: it was
@@ -92,7 +125,7 @@ func (s *Store) load(c ChainID) (Layer, error) {
 	if err != nil {
 		return Layer{}, err
 	}
-	if !f.Synced && f.Boot != s.boot {
+	if s.inDoubt(f) {
 		return Layer{}, &MissingLayerError{
 			ChainID: c, Reason: "the machine was restarted before the layer was known to be on the disk",
 		}

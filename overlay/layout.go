@@ -23,6 +23,7 @@ const (
 	nameLink      = "link"
 	nameLower     = "lower"
 	nameLayerJSON = "layer.json"
+	nameRecord    = "tar-record.zst"
 
 	suffixOwner = ".owner"
 	suffixLock  = ".lock"
@@ -53,6 +54,7 @@ func (l layout) blob(d digest.Digest) string {
 func (l layout) layer(c ChainID) string     { return filepath.Join(l.root, nameLayers, c.name()) }
 func (l layout) diff(c ChainID) string      { return filepath.Join(l.layer(c), nameDiff) }
 func (l layout) layerJSON(c ChainID) string { return filepath.Join(l.layer(c), nameLayerJSON) }
+func (l layout) record(c ChainID) string    { return filepath.Join(l.layer(c), nameRecord) }
 func (l layout) link(c ChainID) string      { return filepath.Join(l.root, nameLinks, c.short()) }
 
 // linkTarget is what l/SHORT holds: relative, so that the store can be moved.

@@ -10,7 +10,7 @@ import (
 
 // Settle is settle for the tests of this directory.
 func Settle(ctx context.Context, staging *os.File, parents []string, p unpack.Pending, userXattr bool) error {
-	return settle(ctx, staging, parents, p, userXattr)
+	return settle(ctx, staging, parents, p, userXattr, nil)
 }
 
 // MountNew mounts with fsconfig(2) or not at all.

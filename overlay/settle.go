@@ -40,7 +40,9 @@ var ErrLinkTarget = errors.New("link target not found")
 // Where a file moved through a link meets one that the layer names at that
 // very place, the latter stays. Times of directories that settling itself
 // changes are put back.
-func settle(ctx context.Context, staging *os.File, parents []string, p unpack.Pending, userXattr bool) error {
+//
+// record, which may be nil, is told where files go.
+func settle(ctx context.Context, staging *os.File, parents []string, p unpack.Pending, userXattr bool, record *unpack.SettleRecord) error {
 	if p.Empty() && len(p.Whiteouts) == 0 {
 		return nil
 	}
@@ -48,6 +50,7 @@ func settle(ctx context.Context, staging *os.File, parents []string, p unpack.Pe
 	if err != nil {
 		return err
 	}
+	s.record = record
 	defer s.close()
 	// Links can bring directories to where the visit was already.
 	for i := 0; i < maxLinks && s.tree.open(); i++ {
@@ -85,6 +88,7 @@ type settler struct {
 	walk       *cursor           // where settleDir was last; nil after anything moved
 	opaqueAttr string
 	buf        []byte
+	record     *unpack.SettleRecord
 }
 
 func newSettler(staging *os.File, parents []string, p unpack.Pending, userXattr bool) (*settler, error) {

@@ -65,7 +65,7 @@ func (s *settler) link(ctx context.Context, l unpack.HardLink) error {
 		return nil // a link to itself
 	}
 	err = keepTimes(dir, func() error {
-		if free, err := s.clear(dir, base, name == l.Name); err != nil || !free {
+		if free, err := s.clear(dir, base, path.Join(to, base), name == l.Name); err != nil || !free {
 			return err
 		}
 		return s.linkOrCopy(target, dir, base, path.Join(to, base))
@@ -130,9 +130,9 @@ func resolveTarget(root *mergedDir, name string) (t linkTarget, done func(), err
 	return linkTarget{node: f.node, full: path.Join(c.path(), f.name)}, c.reset, err
 }
 
-// clear makes room for a hard link. A name that the layer's links brought
-// here yields to what is there already.
-func (s *settler) clear(dirfd int, base string, named bool) (free bool, err error) {
+// clear makes room for a hard link at base in dirfd, called full. A name that
+// the layer's links brought here yields to what is there already.
+func (s *settler) clear(dirfd int, base, full string, named bool) (free bool, err error) {
 	var st unix.Stat_t
 	err = lstatat(dirfd, base, &st)
 	switch {
@@ -142,6 +142,9 @@ func (s *settler) clear(dirfd int, base string, named bool) (free bool, err erro
 		return false, err
 	case st.Mode&unix.S_IFMT == unix.S_IFDIR || !named && !isWhiteout(&st):
 		return false, nil
+	}
+	if err := s.record.Deleting(dirfd, base, full); err != nil {
+		return false, err
 	}
 	return true, sys.Unlinkat(dirfd, base, 0)
 }
@@ -163,9 +166,15 @@ func (s *settler) linkOrCopy(t linkTarget, dirfd int, base, full string) error {
 	}
 	id := fileID{dev: st.Dev, ino: st.Ino}
 	if first, ok := s.copied[id]; ok {
+		if err := s.record.Copied(full); err != nil {
+			return err
+		}
 		return s.linkName(first, dirfd, base)
 	}
 	if err := copyUp(t.node, dirfd, base); err != nil {
+		return err
+	}
+	if err := s.record.Copied(full); err != nil {
 		return err
 	}
 	s.copied[id] = full
@@ -191,6 +200,9 @@ func (s *settler) raise(t linkTarget, id fileID, dirfd int, base string) error {
 	}
 	defer c.reset()
 	dst := c.dir().parts[0].fd
+	if err := s.record.Copied(t.full); err != nil {
+		return err
+	}
 	return keepTimes(dst, func() error { return sys.Linkat(dirfd, base, dst, t.name, 0) })
 }
 

@@ -2,6 +2,7 @@ package overlay
 
 import (
 	"errors"
+	"path"
 
 	"golang.org/x/sys/unix"
 
@@ -9,15 +10,15 @@ import (
 )
 
 // merge moves the content of the held directory into the directory dst of the
-// same layer and removes it. st and dt say what is implicit in each.
-func (s *settler) merge(held string, dst int, st, dt *implicit) error {
+// same layer, called to, and removes it. st and dt say what is implicit in each.
+func (s *settler) merge(held string, dst int, to string, st, dt *implicit) error {
 	s.forgetWalk()
 	src, err := openDirAt(s.root, held)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = unix.Close(src) }()
-	if err := s.mergeDirs(src, dst, st, dt); err != nil {
+	if err := s.mergeDirs(&merger{src: src, dst: dst, from: held, to: to, st: st, dt: dt}); err != nil {
 		return err
 	}
 	return keepTimes(s.root, func() error {
@@ -25,27 +26,34 @@ func (s *settler) merge(held string, dst int, st, dt *implicit) error {
 	})
 }
 
-func (s *settler) mergeDirs(src, dst int, st, dt *implicit) error {
-	opaque, err := opaqueFD(src)
+// merger is a directory on its way into another one.
+type merger struct {
+	src, dst int
+	from, to string    // their names now
+	st, dt   *implicit // what is implicit in them
+}
+
+func (s *settler) mergeDirs(m *merger) error {
+	opaque, err := opaqueFD(m.src)
 	if err == nil && opaque {
-		if err = s.setOpaque(dst); err == nil {
-			err = s.forgetKids(dst, dt)
+		if err = s.setOpaque(m.dst); err == nil {
+			err = s.forgetKids(m.dst, m.dt)
 		}
 	}
 	if err != nil {
 		return err
 	}
 	var names []string
-	err = readDir(src, s.buf, func(name string, _ uint8) error {
+	err = readDir(m.src, s.buf, func(name string, _ uint8) error {
 		names = append(names, name)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	return keepTimes(dst, func() error {
+	return keepTimes(m.dst, func() error {
 		for _, name := range names {
-			if err := s.mergeName(src, dst, name, st, dt); err != nil {
+			if err := s.mergeName(m, name); err != nil {
 				return err
 			}
 		}
@@ -56,14 +64,15 @@ func (s *settler) mergeDirs(src, dst int, st, dt *implicit) error {
 // mergeName moves one name. Where dst has it too, a whiteout only hides what
 // is below, directories become one, and anything else of dst stays, because
 // it was named there itself.
-func (s *settler) mergeName(src, dst int, name string, st, dt *implicit) error {
+func (s *settler) mergeName(m *merger, name string) error {
+	src, dst := m.src, m.dst
 	var from, to unix.Stat_t
 	if err := lstatat(src, name, &from); err != nil {
 		return err
 	}
 	err := lstatat(dst, name, &to)
 	if errors.Is(err, unix.ENOENT) {
-		return moveName(src, dst, name, st, dt)
+		return s.moveName(m, name)
 	}
 	if err != nil {
 		return err
@@ -72,12 +81,12 @@ func (s *settler) mergeName(src, dst int, name string, st, dt *implicit) error {
 	toDir := to.Mode&unix.S_IFMT == unix.S_IFDIR
 	switch {
 	case fromDir && toDir:
-		return s.mergeSub(src, dst, name, st, dt)
+		return s.mergeSub(m, name)
 	case isWhiteout(&from) && toDir:
 		if err := s.opaqueSub(dst, name); err != nil {
 			return err
 		}
-		if err := s.forget(dst, name, dt); err != nil {
+		if err := s.forget(dst, name, m.dt); err != nil {
 			return err
 		}
 		return sys.Unlinkat(src, name, 0)
@@ -85,24 +94,31 @@ func (s *settler) mergeName(src, dst int, name string, st, dt *implicit) error {
 		if err := sys.Unlinkat(dst, name, 0); err != nil {
 			return err
 		}
-		if err := moveName(src, dst, name, st, dt); err != nil {
+		if err := s.moveName(m, name); err != nil {
 			return err
 		}
 		if err := s.opaqueSub(dst, name); err != nil {
 			return err
 		}
-		return s.forget(dst, name, dt)
+		return s.forget(dst, name, m.dt)
 	case isWhiteout(&to):
-		return moveName(src, dst, name, st, dt)
+		return s.moveName(m, name)
+	}
+	if err := s.record.Deleting(src, name, path.Join(m.from, name)); err != nil {
+		return err
 	}
 	return s.drop(src, name, fromDir)
 }
 
 // moveName moves a name that dst lacks, and what is known of it.
-func moveName(src, dst int, name string, st, dt *implicit) error {
-	if err := sys.Renameat(src, name, dst, name); err != nil {
+func (s *settler) moveName(m *merger, name string) error {
+	if err := sys.Renameat(m.src, name, m.dst, name); err != nil {
 		return err
 	}
+	if err := s.record.Moved(path.Join(m.from, name), path.Join(m.to, name)); err != nil {
+		return err
+	}
+	st, dt := m.st, m.dt
 	if st == nil || st.kids[name] == nil {
 		return nil
 	}
@@ -115,25 +131,25 @@ func moveName(src, dst int, name string, st, dt *implicit) error {
 }
 
 // mergeSub merges a directory that both have. An entry of its own beats none.
-func (s *settler) mergeSub(src, dst int, name string, st, dt *implicit) error {
-	from, err := openDirAt(src, name)
+func (s *settler) mergeSub(m *merger, name string) error {
+	from, err := openDirAt(m.src, name)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = unix.Close(from) }()
-	to, err := openDirAt(dst, name)
+	to, err := openDirAt(m.dst, name)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = unix.Close(to) }()
-	sub := dt.at(name)
+	sub := m.dt.at(name)
 	var kids *implicit
-	if st != nil {
-		kids = st.kids[name]
+	if m.st != nil {
+		kids = m.st.kids[name]
 	}
 	// Implicit directories that the layer itself hides from those below are
 	// not marked; they are known by their attributes.
-	if st.kid(name) == stateExplicit && !isPlain(from) && (sub.state != stateExplicit || isPlain(to)) {
+	if m.st.kid(name) == stateExplicit && !isPlain(from) && (sub.state != stateExplicit || isPlain(to)) {
 		if err := removeXattrs(to); err != nil { // those of the layers below
 			return err
 		}
@@ -142,10 +158,11 @@ func (s *settler) mergeSub(src, dst int, name string, st, dt *implicit) error {
 		}
 		sub.state = stateExplicit
 	}
-	if err := s.mergeDirs(from, to, kids, sub); err != nil {
+	below := &merger{src: from, dst: to, from: path.Join(m.from, name), to: path.Join(m.to, name), st: kids, dt: sub}
+	if err := s.mergeDirs(below); err != nil {
 		return err
 	}
-	return sys.Unlinkat(src, name, unix.AT_REMOVEDIR)
+	return sys.Unlinkat(m.src, name, unix.AT_REMOVEDIR)
 }
 
 func (s *settler) opaqueSub(dirfd int, name string) error {

@@ -28,7 +28,7 @@ func (s *settler) follow(ctx context.Context, dirfd int, name string, n node, t 
 		return false, err
 	}
 	s.forgetWalk()
-	held, err := s.hold(dirfd, n.name)
+	held, err := s.hold(dirfd, n.name, name)
 	if err != nil || held == "" {
 		return false, err
 	}
@@ -36,7 +36,7 @@ func (s *settler) follow(ctx context.Context, dirfd int, name string, n node, t 
 	delete(parent.kids, n.name)
 	to, err := s.reach(ctx, path.Dir(name), target, depth)
 	if errors.Is(err, errUnfit) {
-		return false, s.release(held, dirfd, n.name, t, parent)
+		return false, s.release(held, dirfd, name, t, parent)
 	}
 	if err != nil {
 		return false, err
@@ -48,15 +48,15 @@ func (s *settler) follow(ctx context.Context, dirfd int, name string, n node, t 
 	defer c.reset()
 	s.moved[name] = to
 	dt := s.tree.at(to)
-	if err := s.merge(held, c.dir().parts[0].fd, t, dt); err != nil {
+	if err := s.merge(held, c.dir().parts[0].fd, to, t, dt); err != nil {
 		return false, err
 	}
 	return true, s.visit(ctx, to, dt, depth+1)
 }
 
-// hold moves a directory out of the way, to a new name in the layer's root.
-// It returns "" when there is no such directory.
-func (s *settler) hold(dirfd int, base string) (held string, err error) {
+// hold moves the directory base in dirfd, called name, out of the way, to a
+// new name in the layer's root. It returns "" when there is no such directory.
+func (s *settler) hold(dirfd int, base, name string) (held string, err error) {
 	var st unix.Stat_t
 	err = lstatat(dirfd, base, &st)
 	if errors.Is(err, unix.ENOENT) || err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
@@ -76,13 +76,17 @@ func (s *settler) hold(dirfd int, base string) (held string, err error) {
 			}
 		})
 	})
+	if err == nil {
+		err = s.record.Moved(name, held)
+	}
 	return held, err
 }
 
-// release puts a held directory back. Something else may have come to its
-// place through links meanwhile.
-func (s *settler) release(held string, dirfd int, base string, t, parent *implicit) error {
+// release puts a held directory back to name, which is in dirfd. Something
+// else may have come to its place through links meanwhile.
+func (s *settler) release(held string, dirfd int, name string, t, parent *implicit) error {
 	s.forgetWalk()
+	base := path.Base(name)
 	back := func() error {
 		return keepTimes(s.root, func() error {
 			return keepTimes(dirfd, func() error {
@@ -95,11 +99,17 @@ func (s *settler) release(held string, dirfd int, base string, t, parent *implic
 		fd, oerr := openDirAt(dirfd, base)
 		if oerr == nil {
 			defer func() { _ = unix.Close(fd) }()
-			return s.merge(held, fd, t, parent.at(base))
+			return s.merge(held, fd, name, t, parent.at(base))
 		}
-		if err = keepTimes(dirfd, func() error { return sys.Unlinkat(dirfd, base, 0) }); err == nil {
+		if err = s.record.Deleting(dirfd, base, name); err == nil {
+			err = keepTimes(dirfd, func() error { return sys.Unlinkat(dirfd, base, 0) })
+		}
+		if err == nil {
 			err = back()
 		}
+	}
+	if err == nil {
+		err = s.record.Moved(held, name)
 	}
 	parent.at(base)
 	parent.kids[base] = t

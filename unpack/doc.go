@@ -47,7 +47,9 @@
 // layer once compressed, and Rebuild puts both together again, so that a
 // directory can be proved against the layer's digest long after the layer is
 // gone. The digest covers names, content, owners, modes and times as the
-// layer says them; Rebuild reads no more of the directory than content.
+// layer says them; Rebuild reads no more of the directory than content. Who
+// settles the directory on lower layers goes on with the record, by a
+// SettleRecord. A checksum of each file tells which of them was changed.
 //
 // # Trust
 //

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/byhand/byhand/internal/rootfd"
 	"github.com/byhand/byhand/internal/sys"
@@ -200,4 +201,7 @@ func (a *applier) skip(kind SkipKind, name, what string, err error) {
 		s.Name, s.What, s.Err = name, what, err
 	}
 	s.Count++
+	if kind == SkipXattr && len(s.Attrs) < MostAttrs && !slices.Contains(s.Attrs, what) {
+		s.Attrs = append(s.Attrs, what)
+	}
 }

@@ -95,6 +95,7 @@ func (a *applier) content(ctx context.Context, fd int, e *entry) error {
 			return &streamError{err}
 		}
 		a.res.Bytes += int64(len(p))
+		a.record.content(p)
 		for len(p) > 0 {
 			for seg.Length == 0 {
 				seg, segs = segs[0], segs[1:]
@@ -108,8 +109,11 @@ func (a *applier) content(ctx context.Context, fd int, e *entry) error {
 			seg.Length -= n
 		}
 	}
+	if err := a.record.fileEnd(); err != nil {
+		return &streamError{err}
+	}
 	if h.IsSparse {
-		return ignoringEINTR(func() error { return unix.Ftruncate(fd, h.Size) })
+		return sys.Ftruncate(fd, h.Size)
 	}
 	return nil
 }
@@ -222,7 +226,7 @@ func (a *applier) makeDir(n *node, base string, mode uint32) (*node, error) {
 		return nil, err
 	}
 	made := mode&0o777 | 0o700
-	if err := ignoringEINTR(func() error { return unix.Mkdirat(fd, base, made) }); err != nil {
+	if err := sys.Mkdirat(fd, base, made); err != nil {
 		return nil, err
 	}
 	if a.umask&0o700 != 0 {

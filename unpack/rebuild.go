@@ -1,31 +1,39 @@
 package unpack
 
 import (
-	"bufio"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
+	"math"
 	"os"
 
 	"github.com/byhand/byhand/internal/rootfd"
+	"github.com/byhand/byhand/internal/tarstream"
 	"golang.org/x/sys/unix"
 )
 
 // RebuildOptions configure Rebuild.
 type RebuildOptions struct {
-	// Rename, when not nil, tells where in the directory the file is now that
-	// was name when the layer was unpacked, for directories that settling
-	// with the layers below has moved.
-	Rename func(name string) string
+	// Damaged, when not nil, is told of each file whose content is not what
+	// Apply wrote: missing, of another type or size, unreadable, or with
+	// another checksum. Rebuild then goes on, with zeros for what it cannot
+	// read. Names are those that the files should have in the directory.
+	Damaged func(*EntryError)
+	// Gone, when not nil, is told of each file whose content is in the record
+	// because the layer itself or settling took its name away; what is left
+	// of it, if anything, are hard links. file is the number of its entry
+	// among those of regular files, from 0; size is that of its content, of
+	// which sum is the SHA-256.
+	Gone func(file int, size int64, sum [sha256.Size]byte)
+	// HeadersOnly writes zeros for the content of files and opens none of
+	// them: a stream for one who wants what the headers say.
+	HeadersOnly bool
 	// NoOpenat2 does without openat2(2).
 	NoOpenat2 bool
 }
-
-// RecordError says that a record is damaged.
-type RecordError struct{ Reason string }
-
-func (e *RecordError) Error() string { return "read record of layer: " + e.Reason }
 
 // SizeError says that a file does not have the size that the layer gave it.
 // It is the cause of an EntryError.
@@ -35,13 +43,17 @@ func (e *SizeError) Error() string {
 	return fmt.Sprintf("%d bytes expected, found %d", e.Want, e.Got)
 }
 
+// ErrContent is the cause of an EntryError for a file whose content has another
+// checksum than when it was written, or data where the layer has a hole.
+var ErrContent = errors.New("content changed")
+
 // Rebuild writes to w the tar stream that Apply read, from the record that it
-// wrote and the files in dir. If the directory is as Apply left it, w
-// gets the same bytes; whether it did is for a digest to say. open opens the
-// record from its beginning; it is called twice.
+// wrote and the files in dir. If the directory is as Apply and settling left
+// it, w gets the same bytes; whether it did is for a digest to say. open opens
+// the record from its beginning; it is called several times.
 //
 // A file that is missing, of another type or size, or cannot be read is an
-// *EntryError.
+// *EntryError, a damaged record a *RecordError.
 func Rebuild(ctx context.Context, dir *os.File, open func() (io.ReadCloser, error), w io.Writer, o RebuildOptions) error {
 	fd, err := unix.FcntlInt(dir.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
@@ -49,26 +61,49 @@ func Rebuild(ctx context.Context, dir *os.File, open func() (io.ReadCloser, erro
 	}
 	root := rootfd.FromFD(fd, rootfd.Options{NoOpenat2: o.NoOpenat2})
 	defer func() { _ = root.Close() }()
-	b := &rebuilder{root: root, o: o, replaced: make(map[string][]piece)}
+	b := &rebuilder{ctx: ctx.Err, root: root, o: o, w: w, buf: make([]byte, 128<<10)}
 	defer b.close()
-	if err := b.pass(ctx, open, b.keep, nil); err != nil {
-		return err
+	if !o.HeadersOnly {
+		if err := b.prepare(ctx, open); err != nil {
+			return err
+		}
 	}
-	return b.pass(ctx, open, nil, w)
+	b.files = 0
+	return readRecord(ctx, open, recordVisitor{bytes: b.plain, file: b.file, sum: b.checkSum})
 }
 
-// rebuilder goes through a record twice: first to keep the content of files
-// that were replaced later, then to write the stream.
+// RecordCopies returns the names at which settling put copies in the place of
+// hard links.
+func RecordCopies(ctx context.Context, open func() (io.ReadCloser, error)) ([]string, error) {
+	var names []string
+	err := readRecord(ctx, open, recordVisitor{copied: func(name string) error {
+		names = append(names, name)
+		return nil
+	}})
+	return names, err
+}
+
+// rebuilder goes through a record twice: first to learn what became of the
+// files, then to write the stream. Where settling moved some, their names are
+// read in between.
 type rebuilder struct {
+	ctx      func() error
 	root     *rootfd.Root
 	o        RebuildOptions
+	w        io.Writer
+	buf      []byte
 	replaced map[string][]piece
-	spill    *os.File // their content; nil if there are none
+	now      map[string]string // names of files that settling moved
+	spill    *os.File          // content of files that are gone; nil if there are none
 	spilled  int64
 	files    int64 // 'F' seen in this pass
+
+	last    string // the last file's name in the directory
+	lastSum uint32
+	lastBad bool // it has been reported
 }
 
-// piece is the content of a replaced file in the spill. It belongs to the
+// piece is the content of a file that is gone, in the spill. It belongs to the
 // last file of its name among the first so many.
 type piece struct{ files, offset, size int64 }
 
@@ -78,216 +113,271 @@ func (b *rebuilder) close() {
 	}
 }
 
-// pass reads the record once. Replaced files go to keep, the stream to w,
-// either of which may be nil.
-func (b *rebuilder) pass(ctx context.Context, open func() (io.ReadCloser, error), keep func(string, io.Reader, int64) error, w io.Writer) error {
-	in, err := open()
+// step is something that settling did: a move, or a deletion if to is "".
+type step struct {
+	from, to string
+	piece    piece
+}
+
+// prepare is the first pass, and the one for names.
+func (b *rebuilder) prepare(ctx context.Context, open func() (io.ReadCloser, error)) error {
+	b.replaced = make(map[string][]piece)
+	var steps []step
+	err := readRecord(ctx, open, recordVisitor{
+		file: func(recordFile) error { b.files++; return nil },
+		replaced: func(name string, r io.Reader, size int64) error {
+			p, err := b.keep(r, size)
+			b.replaced[name] = append(b.replaced[name], p)
+			return err
+		},
+		moved: func(from, to string) error { steps = append(steps, step{from: from, to: to}); return nil },
+		deleted: func(name string, r io.Reader, size int64) error {
+			p, err := b.keep(r, size)
+			p.files = math.MaxInt64
+			steps = append(steps, step{from: name, piece: p})
+			return err
+		},
+	})
+	if err != nil || len(steps) == 0 {
+		return err
+	}
+	names := &recordNames{}
+	err = readRecord(ctx, open, recordVisitor{file: func(f recordFile) error { names.add(f.name); return nil }})
 	if err != nil {
-		return fmt.Errorf("open record of layer: %w", err)
-	}
-	defer func() { _ = in.Close() }()
-	r := &recordReader{r: bufio.NewReaderSize(in, 64<<10)}
-	if err := r.magic(); err != nil {
 		return err
 	}
-	b.files = 0
-	for {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		switch op := r.byte(); op {
-		case opBytes:
-			err = r.copy(w, r.number())
-		case opFile:
-			err = b.file(r, w)
-		case opReplaced:
-			err = b.replacedFile(r, keep)
-		case opEnd:
-			return r.err
-		default:
-			err = &RecordError{fmt.Sprintf("unknown operation %q", op)}
-		}
-		if r.err != nil {
-			return r.err
-		}
-		if err != nil {
-			return err
+	for _, s := range steps {
+		if s.to != "" {
+			names.move(s.from, s.to)
+		} else if n := names.detach(s.from); n != nil && n.file {
+			b.replaced[n.first] = append(b.replaced[n.first], s.piece)
 		}
 	}
-}
-
-func (b *rebuilder) replacedFile(r *recordReader, keep func(string, io.Reader, int64) error) error {
-	name, size := r.string(), r.number()
-	if keep == nil || r.err != nil {
-		return r.copy(nil, size)
-	}
-	err := keep(name, r.r, size)
-	if errors.Is(err, io.EOF) {
-		r.fail(err)
-	}
-	return err
-}
-
-// keep stores the content of a file that was replaced.
-func (b *rebuilder) keep(name string, r io.Reader, size int64) error {
-	if b.spill == nil {
-		f, err := os.CreateTemp("", "byhand-rebuild-")
-		if err != nil {
-			return err
+	b.now = make(map[string]string)
+	names.each(func(first, now string) {
+		if first != now {
+			b.now[first] = now
 		}
-		b.spill = f
-		if err := unix.Unlink(f.Name()); err != nil {
-			return os.NewSyscallError("unlink", err)
-		}
-	}
-	if _, err := io.CopyN(b.spill, r, size); err != nil {
-		return err
-	}
-	b.replaced[name] = append(b.replaced[name], piece{b.files, b.spilled, size})
-	b.spilled += size
+	})
 	return nil
 }
 
-// file writes the segments of a file.
-func (b *rebuilder) file(r *recordReader, w io.Writer) error {
-	b.files++
-	name, size, n := r.string(), r.number(), r.number()
-	var content io.ReaderAt
-	var err error
-	for i := int64(0); i < n && r.err == nil && err == nil; i++ {
-		offset, length := r.number(), r.number()
-		if w == nil || r.err != nil {
-			continue
+// keep stores the content of a file that is gone.
+func (b *rebuilder) keep(r io.Reader, size int64) (piece, error) {
+	if b.spill == nil {
+		f, err := os.CreateTemp("", "byhand-rebuild-")
+		if err != nil {
+			return piece{}, err
 		}
-		if content == nil {
-			var done func()
-			content, done, err = b.content(name, size)
-			if err != nil {
-				return &EntryError{Name: name, Op: "read", Err: err}
-			}
-			defer done() // once: content is not nil any more
-		}
-		_, err = io.CopyN(w, io.NewSectionReader(content, offset, length), length)
-		if errors.Is(err, io.EOF) {
-			err = &EntryError{Name: name, Op: "read", Err: io.ErrUnexpectedEOF}
+		b.spill = f
+		if err := unix.Unlink(f.Name()); err != nil {
+			return piece{}, os.NewSyscallError("unlink", err)
 		}
 	}
+	p := piece{b.files, b.spilled, size}
+	n, err := io.Copy(b.spill, r)
+	b.spilled += n
+	return p, err
+}
+
+func (b *rebuilder) plain(r io.Reader) error {
+	_, err := io.CopyBuffer(b.w, r, b.buf)
 	return err
 }
 
-// content returns what the file held that is meant at this place of the
-// record.
-func (b *rebuilder) content(name string, size int64) (io.ReaderAt, func(), error) {
-	for _, p := range b.replaced[name] {
-		if p.files >= b.files {
-			return io.NewSectionReader(b.spill, p.offset, p.size), func() {}, nil
+// file writes the segments of a file.
+func (b *rebuilder) file(f recordFile) error {
+	b.files++
+	b.last, b.lastSum, b.lastBad = f.name, 0, false
+	if now, ok := b.now[f.name]; ok {
+		b.last = now
+	}
+	if b.o.HeadersOnly {
+		b.lastBad = true
+		return b.zeros(f.segs)
+	}
+	content, err := b.open(f)
+	if err != nil {
+		if err := b.damaged(err); err != nil {
+			return err
+		}
+		return b.zeros(f.segs)
+	}
+	defer func() { _ = content.Close() }()
+	for _, s := range f.segs {
+		if err := b.segment(content, s); err != nil {
+			return err
 		}
 	}
-	if b.o.Rename != nil {
-		name = b.o.Rename(name)
+	return b.holes(content, f)
+}
+
+// damaged reports what is wrong with the last file, once, or returns it.
+func (b *rebuilder) damaged(err error) error {
+	ee := &EntryError{Name: b.last, Op: "read", Err: err}
+	if b.o.Damaged == nil {
+		return ee
+	}
+	if !b.lastBad {
+		b.o.Damaged(ee)
+	}
+	b.lastBad = true
+	return nil
+}
+
+func (b *rebuilder) checkSum(crc uint32) error {
+	// Without a listener the digest tells, and no checksum needs to.
+	if crc == b.lastSum || b.lastBad || b.o.Damaged == nil {
+		return nil
+	}
+	return b.damaged(ErrContent)
+}
+
+// segment copies a part of the file, with zeros for what cannot be read.
+func (b *rebuilder) segment(content io.ReaderAt, s tarstream.Segment) error {
+	for s.Length > 0 {
+		if err := b.ctx(); err != nil {
+			return err
+		}
+		p := b.buf[:min(s.Length, int64(len(b.buf)))]
+		n, err := content.ReadAt(p, s.Offset)
+		if n < len(p) {
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF // it was as long a moment ago
+			}
+			if err := b.damaged(err); err != nil {
+				return err
+			}
+			clear(p[n:])
+		}
+		if err := b.put(p); err != nil {
+			return err
+		}
+		s.Offset += int64(len(p))
+		s.Length -= int64(len(p))
+	}
+	return nil
+}
+
+func (b *rebuilder) put(p []byte) error {
+	b.lastSum = crc32.Update(b.lastSum, castagnoli, p)
+	_, err := b.w.Write(p)
+	return err
+}
+
+func (b *rebuilder) zeros(segs []tarstream.Segment) error {
+	clear(b.buf)
+	for _, s := range segs {
+		for s.Length > 0 {
+			if err := b.ctx(); err != nil {
+				return err
+			}
+			n := min(s.Length, int64(len(b.buf)))
+			if _, err := b.w.Write(b.buf[:n]); err != nil {
+				return err
+			}
+			s.Length -= n
+		}
+	}
+	return nil
+}
+
+// holes demands zeros where the layer has a hole: the stream does not hold
+// them.
+func (b *rebuilder) holes(content *fileContent, f recordFile) error {
+	var at int64
+	for _, s := range append(f.segs, tarstream.Segment{Offset: f.size}) {
+		if s.Offset > at {
+			zero, err := content.isZero(b.ctx, b.buf, at, s.Offset)
+			if err == nil && !zero {
+				err = b.damaged(ErrContent)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		at = s.Offset + s.Length
+	}
+	return nil
+}
+
+// open returns what the file held that is meant at this place of the record.
+func (b *rebuilder) open(f recordFile) (*fileContent, error) {
+	for _, p := range b.replaced[f.name] {
+		if p.files >= b.files {
+			return b.gone(p)
+		}
 	}
 	// Not blocking: it may have become a FIFO.
-	fd, err := b.root.OpenAt(name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	fd, err := b.root.OpenAt(b.last, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	f := os.NewFile(uintptr(fd), name)
-	done := func() { _ = f.Close() }
-	info, err := f.Stat()
+	file := os.NewFile(uintptr(fd), b.last)
+	info, err := file.Stat()
 	switch {
 	case err != nil:
 	case !info.Mode().IsRegular():
 		err = fmt.Errorf("file expected, found %s", info.Mode().Type())
-	case info.Size() != size:
-		err = &SizeError{Want: size, Got: info.Size()}
+	case info.Size() != f.size:
+		err = &SizeError{Want: f.size, Got: info.Size()}
 	default:
-		return f, done, nil
+		return &fileContent{ReaderAt: file, file: file}, nil
 	}
-	done()
-	return nil, nil, err
+	_ = file.Close()
+	return nil, err
 }
 
-// recordReader reads the parts of a record. After an error it returns zeros.
-type recordReader struct {
-	r   *bufio.Reader
-	err error
-}
-
-func (r *recordReader) fail(err error) {
-	if r.err == nil {
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			err = &RecordError{"it is cut off"}
+// gone returns what the record has of a file.
+func (b *rebuilder) gone(p piece) (*fileContent, error) {
+	content := io.NewSectionReader(b.spill, p.offset, p.size)
+	if b.o.Gone != nil {
+		h := sha256.New()
+		if _, err := io.CopyBuffer(h, content, b.buf); err != nil {
+			return nil, err
 		}
-		r.err = err
+		b.o.Gone(int(b.files-1), p.size, [sha256.Size]byte(h.Sum(nil)))
 	}
+	return &fileContent{ReaderAt: content}, nil
 }
 
-func (r *recordReader) magic() error {
-	got := make([]byte, len(recordMagic))
-	if _, err := io.ReadFull(r.r, got); err != nil {
-		r.fail(err)
-	} else if string(got) != recordMagic {
-		r.fail(&RecordError{"it begins with something else"})
-	}
-	return r.err
+// fileContent is a file that Apply wrote, or what is left of it in the spill.
+type fileContent struct {
+	io.ReaderAt
+	file *os.File // nil in the spill
 }
 
-func (r *recordReader) byte() byte {
-	b, err := r.r.ReadByte()
-	if err != nil {
-		r.fail(err)
-		return 0
-	}
-	return b
-}
-
-func (r *recordReader) number() int64 {
-	if r.err != nil {
-		return 0
-	}
-	// A number of ten bytes is larger than any that Apply writes.
-	var v int64
-	for shift := 0; shift < 63; shift += 7 {
-		b := r.byte()
-		v |= int64(b&0x7f) << shift
-		if b < 0x80 {
-			return v
-		}
-	}
-	r.fail(&RecordError{"number too large"})
-	return 0
-}
-
-func (r *recordReader) string() string {
-	n := r.number()
-	if n > maxName {
-		r.fail(&RecordError{"name too long"})
-	}
-	if r.err != nil {
-		return ""
-	}
-	b := make([]byte, n)
-	if _, err := io.ReadFull(r.r, b); err != nil {
-		r.fail(err)
-	}
-	return string(b)
-}
-
-// maxName bounds names in a record: PathDepth times 256, by default.
-const maxName = 1 << 24
-
-// copy hands on n bytes of the record, to nowhere if w is nil.
-func (r *recordReader) copy(w io.Writer, n int64) error {
-	if r.err != nil {
+func (c *fileContent) Close() error {
+	if c.file == nil {
 		return nil
 	}
-	if w == nil {
-		w = io.Discard
+	return c.file.Close()
+}
+
+// isZero tells whether the file is all zeros between two offsets. Only what
+// takes room on the disk is read.
+func (c *fileContent) isZero(ctx func() error, buf []byte, from, to int64) (bool, error) {
+	for c.file != nil && from < to {
+		data, err := c.file.Seek(from, unix.SEEK_DATA)
+		if errors.Is(err, unix.ENXIO) || err == nil && data >= to {
+			return true, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		n, err := c.ReadAt(buf[:min(to-data, int64(len(buf)))], data)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return false, err
+		}
+		for _, x := range buf[:n] {
+			if x != 0 {
+				return false, nil
+			}
+		}
+		if err := ctx(); err != nil || n == 0 {
+			return n == 0, err
+		}
+		from = data + int64(n)
 	}
-	in := &io.LimitedReader{R: r.r, N: n}
-	_, err := io.Copy(w, in)
-	if err == nil && in.N > 0 {
-		r.fail(io.ErrUnexpectedEOF)
-	}
-	return err
+	return true, nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/rand"
 	"errors"
 	"io"
 	"os"
@@ -129,4 +130,60 @@ func TestRecordSize(t *testing.T) {
 	if err != nil || !bytes.Equal(got, archive) {
 		t.Errorf("rebuilt %d bytes, error %v", len(got), err)
 	}
+}
+
+// FuzzRecord reads damaged and foreign records. The directory must not be left
+// and nothing be written to it; what cannot be read is an error.
+func FuzzRecord(f *testing.F) {
+	archive := testtar.Tar(tDir("d"), tFile("d/f", "content"), tFile("d/f", "again"), tLink("h", "d/f"))
+	var record bytes.Buffer
+	dir, _, err := apply(f, archive, unpack.Options{Record: &record})
+	if err != nil {
+		f.Fatal(err)
+	}
+	settled := unpack.NewSettleRecord(&record)
+	_ = settled.Moved("d", "e")
+	_ = settled.Copied("e/g")
+	_ = settled.Finish()
+	f.Add(record.Bytes())
+	f.Add(record.Bytes()[:record.Len()/2])
+	f.Add([]byte("byhand layer record 1\nF\x09../secret\x1a\x01\x00\x1aE"))
+	f.Add([]byte("byhand layer record 1\nF\x01h\x07\x01\x00\x07EM\x01h\x09../secret"))
+	secret, word := filepath.Join(filepath.Dir(dir), "secret"), rand.Text() // which no record can have
+	if err := os.WriteFile(secret, []byte(word), 0o600); err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, record []byte) {
+		d, err := os.Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = d.Close() }()
+		open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(record)), nil }
+		for _, o := range []unpack.RebuildOptions{
+			{}, {HeadersOnly: true}, {NoOpenat2: true, Damaged: func(*unpack.EntryError) {}},
+		} {
+			var out bytes.Buffer
+			err := unpack.Rebuild(t.Context(), d, open, limited{&out, 16 << 20}, o)
+			if strings.Contains(out.String(), word) {
+				t.Errorf("content from outside the directory, error %v", err)
+			}
+		}
+		if got, err := os.ReadFile(secret); err != nil || string(got) != word {
+			t.Errorf("the file outside: %q, %v", got, err)
+		}
+	})
+}
+
+// limited refuses more than some bytes: a record of a few can stand for many.
+type limited struct {
+	out  *bytes.Buffer
+	most int
+}
+
+func (l limited) Write(p []byte) (int, error) {
+	if l.out.Len()+len(p) > l.most {
+		return 0, errors.New("enough")
+	}
+	return l.out.Write(p)
 }

@@ -2,9 +2,11 @@ package unpack
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"os"
@@ -20,28 +22,53 @@ import (
 // number and that many bytes.
 //
 //	'H' bytes                          the stream goes on with these
+//	'Z' number                         it goes on with so many zeros: most of a
+//	                                   header is, and what is left out here
+//	                                   need not be compressed
 //	'F' name size n n×(offset length)  it goes on with these parts of the file,
 //	                                   which has that size
+//	'C' number                         CRC-32C of these parts
 //	'B' name size bytes                the file of the last 'F' of that name
 //	                                   was replaced; this was its content. For
 //	                                   a reader of the stream this is nothing.
 //	'E'                                the end; a record without was cut off
+//
+// What settling did may follow, in its order. Names are those of the moment:
+//
+//	'M' name name                      the first was moved to the second
+//	'D' name size bytes                the file was deleted; this was its content
+//	'L' name                           a copy of a lower layer's file is here,
+//	                                   in the place of a hard link to it
 const recordMagic = "byhand layer record 1\n"
 
 const (
 	opBytes    = 'H'
+	opZeros    = 'Z'
 	opFile     = 'F'
+	opSum      = 'C'
 	opReplaced = 'B'
 	opEnd      = 'E'
+	opMoved    = 'M'
+	opDeleted  = 'D'
+	opCopied   = 'L'
 )
 
-// maxPlain bounds the bytes of one 'H', which a reader holds in memory.
+// castagnoli is the polynomial of CRC-32C, for which processors have an
+// instruction: the checksums only tell which file of a layer was changed, that
+// it was is told by the layer's digest.
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// maxPlain bounds the bytes of one 'H' or 'Z'.
 const maxPlain = 64 << 10
+
+// zeroRun is the shortest run of zeros that has an operation of its own.
+var zeroRun [32]byte
 
 // recorder writes a record. A nil one does nothing.
 type recorder struct {
 	w     *bufio.Writer
 	plain []byte // bytes of the stream not written yet
+	sum   uint32 // of what content was given since the last file
 	num   [binary.MaxVarintLen64]byte
 	err   error // the first
 }
@@ -66,12 +93,35 @@ func (r *recorder) meta(p []byte) error {
 }
 
 func (r *recorder) flushPlain() {
-	if len(r.plain) == 0 {
-		return
+	for p := r.plain; len(p) > 0; {
+		at := bytes.Index(p, zeroRun[:])
+		if at < 0 {
+			at = len(p)
+		}
+		if at > 0 {
+			r.op(opBytes)
+			r.bytes(p[:at])
+			p = p[at:]
+		}
+		if n := zeros(p); n > 0 {
+			r.op(opZeros)
+			r.number(int64(n))
+			p = p[n:]
+		}
 	}
-	r.op(opBytes)
-	r.bytes(r.plain)
 	r.plain = r.plain[:0]
+}
+
+// zeros counts those that p begins with.
+func zeros(p []byte) int {
+	n := 0
+	for len(p)-n >= len(zeroRun) && bytes.Equal(p[n:n+len(zeroRun)], zeroRun[:]) {
+		n += len(zeroRun)
+	}
+	for n < len(p) && p[n] == 0 {
+		n++
+	}
+	return n
 }
 
 // file says that the stream goes on with the segments of a file.
@@ -80,6 +130,7 @@ func (r *recorder) file(name string, size int64, segs []tarstream.Segment) error
 		return nil
 	}
 	r.flushPlain()
+	r.sum = 0
 	r.op(opFile)
 	r.bytes([]byte(name))
 	r.number(size)
@@ -88,6 +139,23 @@ func (r *recorder) file(name string, size int64, segs []tarstream.Segment) error
 		r.number(s.Offset)
 		r.number(s.Length)
 	}
+	return r.failure()
+}
+
+// content takes the next bytes of the file's segments.
+func (r *recorder) content(p []byte) {
+	if r != nil {
+		r.sum = crc32.Update(r.sum, castagnoli, p)
+	}
+}
+
+// fileEnd says that the last file has been given as a whole.
+func (r *recorder) fileEnd() error {
+	if r == nil {
+		return nil
+	}
+	r.op(opSum)
+	r.number(int64(r.sum))
 	return r.failure()
 }
 
@@ -132,6 +200,11 @@ func (r *recorder) failure() error {
 // replaced keeps the content of base in dirfd, called name in the record,
 // with all below it, before it is deleted.
 func (r *recorder) replaced(dirfd int, base, name string) error {
+	return r.keep(opReplaced, dirfd, base, name)
+}
+
+// keep is replaced for an operation like it.
+func (r *recorder) keep(op byte, dirfd int, base, name string) error {
 	if r == nil {
 		return nil
 	}
@@ -145,14 +218,14 @@ func (r *recorder) replaced(dirfd int, base, name string) error {
 	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
-		return r.keepFile(dirfd, base, name)
+		return r.keepFile(op, dirfd, base, name)
 	case unix.S_IFDIR:
-		return r.keepDir(dirfd, base, name)
+		return r.keepDir(op, dirfd, base, name)
 	}
 	return nil
 }
 
-func (r *recorder) keepFile(dirfd int, base, name string) error {
+func (r *recorder) keepFile(op byte, dirfd int, base, name string) error {
 	f, err := openFile(dirfd, base)
 	if errors.Is(err, unix.EACCES) {
 		// An ordinary user's, without permission to read. It is deleted next.
@@ -169,7 +242,7 @@ func (r *recorder) keepFile(dirfd int, base, name string) error {
 	if err != nil {
 		return err
 	}
-	r.op(opReplaced)
+	r.op(op)
 	r.bytes([]byte(name))
 	r.number(info.Size())
 	if r.err == nil {
@@ -179,7 +252,7 @@ func (r *recorder) keepFile(dirfd int, base, name string) error {
 	return r.failure()
 }
 
-func (r *recorder) keepDir(dirfd int, base, name string) error {
+func (r *recorder) keepDir(op byte, dirfd int, base, name string) error {
 	dir, err := openFile(dirfd, base)
 	if err != nil {
 		return err
@@ -189,7 +262,7 @@ func (r *recorder) keepDir(dirfd int, base, name string) error {
 		list, err := dir.ReadDir(1000)
 		for _, item := range list {
 			if item.IsDir() || item.Type().IsRegular() {
-				err := r.replaced(int(dir.Fd()), item.Name(), name+"/"+item.Name())
+				err := r.keep(op, int(dir.Fd()), item.Name(), name+"/"+item.Name())
 				if err != nil && !errors.Is(err, fs.ErrNotExist) {
 					return err
 				}
@@ -207,7 +280,7 @@ func (r *recorder) keepDir(dirfd int, base, name string) error {
 // openFile opens base in dirfd for reading, without following a link.
 func openFile(dirfd int, base string) (*os.File, error) {
 	fd, err := rootfd.Retry(func() (int, error) {
-		return unix.Openat(dirfd, base, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		return sys.Openat(dirfd, base, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	})
 	if err != nil {
 		return nil, err

@@ -39,7 +39,13 @@ type Skip struct {
 	Name  string // of the first file concerned
 	What  string // the first attribute, owner, device or time concerned
 	Err   error  // why, where the kernel said so
+	// Attrs are, of SkipXattr, the names of the attributes, each once, as
+	// many as MostAttrs.
+	Attrs []string
 }
+
+// MostAttrs bounds Skip.Attrs: a layer can name as many as it likes.
+const MostAttrs = 64
 
 func (s Skip) String() string {
 	what := [...]string{

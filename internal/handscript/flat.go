@@ -14,7 +14,7 @@ import (
 // for cp to add the lower dir want: what the layer deletes, what it hides, and
 // what is in the way of something of another type. cp replaces files by files
 // and merges directories by itself, but leaves attributes.
-func clearFor(ctx context.Context, below *imagetree.Tree, want []imagetree.LowerEntry) ([]step, error) {
+func clearFor(ctx context.Context, below *imagetree.Tree, want []imagetree.LowerFile) ([]step, error) {
 	have := map[string]imagetree.Entry{}
 	err := below.Walk(ctx, func(e imagetree.Entry) error {
 		have[e.Name] = e

@@ -38,7 +38,7 @@ type planner struct {
 }
 
 // layer plans layer n. want is its lower dir as it has to become.
-func (p *planner) layer(n int, a archive, want []imagetree.LowerEntry) layerPlan {
+func (p *planner) layer(n int, a archive, want []imagetree.LowerFile) layerPlan {
 	barred := map[int64]bool{}
 	for {
 		d := newDraft(p, n, a, want)
@@ -55,7 +55,7 @@ func (p *planner) layer(n int, a archive, want []imagetree.LowerEntry) layerPlan
 }
 
 // remember notes where files are, for hard links of layers above.
-func (p *planner) remember(n int, want []imagetree.LowerEntry) {
+func (p *planner) remember(n int, want []imagetree.LowerFile) {
 	for _, e := range want {
 		if _, ok := p.homes[e.Content]; !ok && !e.IsDir() && !e.Whiteout {
 			p.homes[e.Content] = lowerPath(n, e.Name)
@@ -71,8 +71,8 @@ type draft struct {
 	*planner
 	n      int
 	a      archive
-	want   []imagetree.LowerEntry
-	index  map[string]*imagetree.LowerEntry
+	want   []imagetree.LowerFile
+	index  map[string]*imagetree.LowerFile
 	places map[imagetree.Content][]string // of each file in want
 	barred map[int64]bool                 // members that tar may not make
 	plan   layerPlan
@@ -91,10 +91,10 @@ type draft struct {
 	conflict []int64
 }
 
-func newDraft(p *planner, n int, a archive, want []imagetree.LowerEntry) *draft {
+func newDraft(p *planner, n int, a archive, want []imagetree.LowerFile) *draft {
 	d := &draft{
 		planner: p, n: n, a: a, want: want,
-		index:  make(map[string]*imagetree.LowerEntry, len(want)),
+		index:  make(map[string]*imagetree.LowerFile, len(want)),
 		places: map[imagetree.Content][]string{},
 		count:  map[string]int{}, nonDir: map[string]bool{}, dirsOK: map[string]bool{".": true},
 		seen: map[string]bool{}, files: map[string]imagetree.Content{}, explicit: map[string]bool{".": false},

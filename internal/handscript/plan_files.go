@@ -46,7 +46,7 @@ func (d *draft) makeFiles() {
 }
 
 // file makes one file from nothing but the tar's bytes.
-func (d *draft) file(e *imagetree.LowerEntry) []step {
+func (d *draft) file(e *imagetree.LowerFile) []step {
 	at := d.at(e.Name)
 	var steps []step
 	switch e.Mode & unix.S_IFMT {
@@ -75,7 +75,7 @@ func (d *draft) file(e *imagetree.LowerEntry) []step {
 
 // device makes a device with all that belongs to it, or, for an ordinary user,
 // nothing.
-func (d *draft) device(e *imagetree.LowerEntry, at string) []step {
+func (d *draft) device(e *imagetree.LowerFile, at string) []step {
 	kind := "c"
 	if e.Mode&unix.S_IFMT == unix.S_IFBLK {
 		kind = "b"

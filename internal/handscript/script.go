@@ -82,8 +82,8 @@ func (s *Script) plan(ctx context.Context, root *rootfs) ([]layerPlan, error) {
 		for ordinal, data := range wanted[i] {
 			root.content[imagetree.Content{Layer: i + 1, Ordinal: ordinal}] = data
 		}
-		var want []imagetree.LowerEntry
-		err = s.Tree.Lower(ctx, i+1, func(e imagetree.LowerEntry) error {
+		var want []imagetree.LowerFile
+		err = s.Tree.WalkLower(ctx, i+1, func(e imagetree.LowerFile) error {
 			want = append(want, e)
 			return nil
 		})

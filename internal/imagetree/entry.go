@@ -172,8 +172,10 @@ func splitName(name string) (dir, base string) {
 func (l *reader) describe(e *entry, n *node, format uint32) error {
 	h := e.h
 	if h.UID < 0 || h.GID < 0 || h.UID >= math.MaxUint32 || h.GID >= math.MaxUint32 {
-		e.op = "change owner of"
-		return fmt.Errorf("owner %d:%d: %w", h.UID, h.GID, unix.EINVAL)
+		if !l.anyOwner {
+			e.op = "change owner of"
+			return fmt.Errorf("owner %d:%d: %w", h.UID, h.GID, unix.EINVAL)
+		}
 	}
 	n.uid, n.gid = uint32(h.UID), uint32(h.GID)
 	n.mode = format | uint32(h.Mode&0o7777)

@@ -12,9 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// layer is one layer by itself, as unpack.Apply would leave it.
-type layer struct {
+// Layer is one layer by itself, as unpack.Apply would leave it.
+type Layer struct {
 	root    *node
+	files   []uint32 // ordinals of the entries of regular files
 	pending unpack.Pending
 	skipped []unpack.Skip
 	facts   facts
@@ -23,17 +24,19 @@ type layer struct {
 // reader reads one layer into memory. Its methods are those of unpack's
 // applier, with nodes in the place of files.
 type reader struct {
-	limits  unpack.Limits
-	index   int32
-	tar     *tarstream.Reader
-	root    *node
-	bytes   int64
-	memory  int64 // see remember
-	entries int64
-	ordinal int64 // of the current entry
-	counts  unpack.Counts
-	skips   map[unpack.SkipKind]*unpack.Skip
-	pending unpack.Pending
+	limits              unpack.Limits
+	index               int32
+	tar                 *tarstream.Reader
+	root                *node
+	bytes               int64
+	memory              int64 // see remember
+	entries             int64
+	ordinal             int64 // of the current entry
+	anyOwner, noDevices bool  // see ReadOptions
+	counts              unpack.Counts
+	skips               map[unpack.SkipKind]*unpack.Skip
+	pending             unpack.Pending
+	files               []uint32
 
 	// The directory of the last entry as written. Forgotten whenever
 	// something is removed.
@@ -45,9 +48,23 @@ type reader struct {
 	aufs   bool            // there may be something at aufsLinks
 }
 
-// readLayer reads the layer's uncompressed tar from r to its end.
-func readLayer(ctx context.Context, index int, r io.Reader, limits unpack.Limits) (*layer, error) {
+// ReadOptions say what a layer lacks that was unpacked by one who may not do
+// everything; the zero value lacks nothing.
+type ReadOptions struct {
+	Limits unpack.Limits // zero fields mean the defaults of package unpack
+	// AnyOwner takes owners that no file can have, as unpack does with its
+	// Squash; what they are in the tree is of no use.
+	AnyOwner bool
+	// NoDevices leaves out devices, as one who may not make them.
+	NoDevices bool
+}
+
+// ReadLayer reads the uncompressed tar of layer number index, 0 is the base,
+// from r to its end.
+func ReadLayer(ctx context.Context, index int, r io.Reader, o ReadOptions) (*Layer, error) {
+	limits := o.Limits.WithDefaults()
 	l := &reader{
+		anyOwner: o.AnyOwner, noDevices: o.NoDevices,
 		limits: limits, index: int32(index), root: newDir(int32(index)),
 		tar:   tarstream.NewReader(r, tarstream.Options{HeaderSize: limits.HeaderSize}),
 		skips: map[unpack.SkipKind]*unpack.Skip{},
@@ -65,7 +82,7 @@ func readLayer(ctx context.Context, index int, r io.Reader, limits unpack.Limits
 		return nil, err
 	}
 	l.counts.Entries = int(l.ordinal)
-	out := &layer{root: l.root, pending: l.pending, facts: facts{l.counts, l.tar.Offset()}}
+	out := &Layer{root: l.root, files: l.files, pending: l.pending, facts: facts{l.counts, l.tar.Offset()}}
 	for kind := unpack.SkipKind(0); len(out.skipped) < len(l.skips); kind++ {
 		if s := l.skips[kind]; s != nil {
 			out.skipped = append(out.skipped, *s)

@@ -1,45 +1,77 @@
 package imagetree
 
-import "context"
+import (
+	"context"
+	"slices"
+)
 
-// LowerEntry is one name in the lower dir of a single layer, as the store has
-// it on disk.
-type LowerEntry struct {
+// LowerFile is a file of one layer's own tree, as its lower dir has it.
+type LowerFile struct {
 	Entry
-	Whiteout bool // a device 0:0 that hides the name in the layers below
-	Opaque   bool // a directory that hides what the layers below have in it
+	Whiteout bool
+	Opaque   bool // a directory that hides what lower layers have
 	Implicit bool // a directory without an entry of its own
 }
 
-// Lower calls fn for every name in the lower dir of layer n, counted from 1,
-// settled on the layers below: the root "." first, a directory before what it
-// holds, names within it in byte order. Nothing shows through from below. A
-// hard link to a file of a lower layer has that layer in Entry.Content. An
-// error of fn ends the walk and is returned.
-func (t *Tree) Lower(ctx context.Context, n int, fn func(LowerEntry) error) error {
-	return lower(ctx, t.roots[n-1], ".", n-1, fn)
+// FileKey is equal for the names of one file and different for those of others,
+// in the layers of one tree.
+type FileKey struct{ node *node }
+
+// Key returns what tells the file from others.
+func (e *Entry) Key() FileKey { return FileKey{e.node} }
+
+// Lower returns the root of the n-th layer's own tree, counted from 1.
+func (t *Tree) Lower(n int) LowerFile { return t.lowerFile(n, ".", t.roots[n-1]) }
+
+// LowerDir returns what the directory d of the n-th layer's own tree holds,
+// names in byte order.
+func (t *Tree) LowerDir(n int, d LowerFile) []LowerFile {
+	prefix := d.Name + "/"
+	if d.Name == "." {
+		prefix = ""
+	}
+	kids := d.node.dir.kids
+	files := make([]LowerFile, 0, len(kids))
+	for _, base := range sortedNames(kids) {
+		files = append(files, t.lowerFile(n, prefix+base, kids[base]))
+	}
+	return files
 }
 
-func lower(ctx context.Context, n *node, name string, layer int, fn func(LowerEntry) error) error {
+func (t *Tree) lowerFile(n int, name string, at *node) LowerFile {
+	return LowerFile{
+		Entry:    newEntry(name, found{node: at, layer: n - 1}),
+		Whiteout: at.isWhiteout(), Opaque: at.isDir() && at.dir.opaque,
+		Implicit: at.isDir() && at.dir.implicit,
+	}
+}
+
+// WalkLower calls fn for every file of the n-th layer's own tree, settled on the
+// layers below: the root "." first, a directory before what it holds, names
+// within it in byte order. Nothing shows through from below. A hard link to a
+// file of a lower layer has that layer in Entry.Content. An error of fn ends
+// the walk and is returned.
+func (t *Tree) WalkLower(ctx context.Context, n int, fn func(LowerFile) error) error {
+	return t.walkLower(ctx, n, t.Lower(n), fn)
+}
+
+func (t *Tree) walkLower(ctx context.Context, n int, f LowerFile, fn func(LowerFile) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	e := LowerEntry{Entry: newEntry(name, found{node: n, layer: layer}), Whiteout: n.isWhiteout()}
-	if !n.isDir() {
-		return fn(e)
-	}
-	e.Opaque, e.Implicit = n.dir.opaque, n.dir.implicit
-	if err := fn(e); err != nil {
+	if err := fn(f); err != nil || !f.IsDir() {
 		return err
 	}
-	prefix := name + "/"
-	if name == "." {
-		prefix = ""
-	}
-	for _, base := range sortedNames(n.dir.kids) {
-		if err := lower(ctx, n.dir.kids[base], prefix+base, layer, fn); err != nil {
+	for _, kid := range t.LowerDir(n, f) {
+		if err := t.walkLower(ctx, n, kid, fn); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// FileIndex returns how many entries of regular files come before the one at
+// c in its layer's archive.
+func (t *Tree) FileIndex(c Content) (int, bool) {
+	return slices.BinarySearch(t.files[c.Layer-1], uint32(c.Ordinal))
 }

@@ -22,7 +22,7 @@ func TestLower(t *testing.T) {
 	}
 	for i := range want {
 		var got []string
-		err := tree.Lower(t.Context(), i+1, func(e imagetree.LowerEntry) error {
+		err := tree.WalkLower(t.Context(), i+1, func(e imagetree.LowerFile) error {
 			line := e.Name
 			for word, is := range map[string]bool{" whiteout": e.Whiteout, " opaque": e.Opaque} {
 				if is {
@@ -43,7 +43,7 @@ func TestLower(t *testing.T) {
 		}
 	}
 	stop := errors.New("stop")
-	if err := tree.Lower(t.Context(), 1, func(imagetree.LowerEntry) error { return stop }); !errors.Is(err, stop) {
+	if err := tree.WalkLower(t.Context(), 1, func(imagetree.LowerFile) error { return stop }); !errors.Is(err, stop) {
 		t.Error(err)
 	}
 }

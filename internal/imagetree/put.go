@@ -13,6 +13,15 @@ import (
 
 // place makes n what base in the entry's directory is.
 func (l *reader) place(e *entry, n *node) error {
+	if err := l.remove(e); err != nil {
+		return err
+	}
+	e.dir.dir.put(e.base, n)
+	return nil
+}
+
+// remove makes the entry's name free, for what cannot be put there.
+func (l *reader) remove(e *entry) error {
 	l.supersede(e.dir, e.base)
 	if err := checkName(e.base); err != nil {
 		return err
@@ -20,7 +29,6 @@ func (l *reader) place(e *entry, n *node) error {
 	if e.dir.dir.kids[e.base] != nil {
 		l.clear(e.dir, e.base)
 	}
-	e.dir.dir.put(e.base, n)
 	return nil
 }
 
@@ -59,6 +67,7 @@ func (l *reader) putFile(e *entry) error {
 		return &unpack.LimitError{Limit: "bytes", Max: l.limits.Bytes, Got: sum}
 	}
 	l.bytes += got
+	l.files = append(l.files, uint32(l.ordinal))
 	n := &node{layer: l.index, size: e.h.Size}
 	if err := l.place(e, n); err != nil {
 		return err
@@ -97,6 +106,9 @@ func (l *reader) putNode(e *entry) error {
 		format = unix.S_IFCHR
 		if h.Type == tarstream.TypeBlock {
 			format = unix.S_IFBLK
+		}
+		if l.noDevices {
+			return l.remove(e)
 		}
 	}
 	if err := l.place(e, n); err != nil {

@@ -35,7 +35,7 @@ type settler struct {
 
 // settle completes layer l, number index, on top of the settled layers below
 // it, base first.
-func settle(ctx context.Context, l *layer, index int, below []*node, limits unpack.Limits) error {
+func settle(ctx context.Context, l *Layer, index int, below []*node, limits unpack.Limits) error {
 	p := l.pending
 	if p.Empty() {
 		return nil

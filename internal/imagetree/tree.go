@@ -36,6 +36,7 @@ type Options struct {
 type Tree struct {
 	root    merged
 	roots   []*node // of the layers, base first
+	files   [][]uint32
 	sources []Source
 	skipped [][]unpack.Skip
 	facts   []facts
@@ -53,7 +54,7 @@ func Build(ctx context.Context, layers []Source, o Options) (*Tree, error) {
 	if o.Jobs <= 0 {
 		o.Jobs = runtime.GOMAXPROCS(0)
 	}
-	read := make([]*layer, len(layers))
+	read := make([]*Layer, len(layers))
 	group, each := errgroup.WithContext(ctx)
 	group.SetLimit(o.Jobs)
 	for i, source := range layers {
@@ -65,26 +66,42 @@ func Build(ctx context.Context, layers []Source, o Options) (*Tree, error) {
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	for i, l := range read {
-		if err := settle(ctx, l, i, t.roots, t.limits); err != nil {
-			return nil, inLayer(i, err)
-		}
-		t.roots = append(t.roots, l.root)
-		t.skipped = append(t.skipped, l.skipped)
-		t.facts = append(t.facts, l.facts)
-		read[i] = nil
+	if err := t.stack(ctx, read); err != nil {
+		return nil, err
 	}
-	t.root = stacked(t.roots)
 	return t, nil
 }
 
-func openLayer(ctx context.Context, index int, source Source, limits unpack.Limits) (_ *layer, err error) {
+// Stack settles layers that ReadLayer read, base first, on one another. Each
+// can be used once. The tree has no sources, so it cannot be exported. With an
+// error at one layer comes the tree of those below it.
+func Stack(ctx context.Context, layers []*Layer, limits unpack.Limits) (*Tree, error) {
+	t := &Tree{limits: limits.WithDefaults(), sources: make([]Source, len(layers))}
+	return t, t.stack(ctx, layers)
+}
+
+func (t *Tree) stack(ctx context.Context, layers []*Layer) error {
+	defer func() { t.root = stacked(t.roots) }()
+	for i, l := range layers {
+		if err := settle(ctx, l, i, t.roots, t.limits); err != nil {
+			return inLayer(i, err)
+		}
+		t.roots = append(t.roots, l.root)
+		t.files = append(t.files, l.files)
+		t.skipped = append(t.skipped, l.skipped)
+		t.facts = append(t.facts, l.facts)
+		layers[i] = nil // its pending is not needed any more
+	}
+	return nil
+}
+
+func openLayer(ctx context.Context, index int, source Source, limits unpack.Limits) (_ *Layer, err error) {
 	r, err := source.Open(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	return readLayer(ctx, index, r, limits)
+	return ReadLayer(ctx, index, r, ReadOptions{Limits: limits})
 }
 
 // inLayer says which layer err is about, counted from 1; nil stays nil.
@@ -105,7 +122,8 @@ func (t *Tree) Skipped(n int) []unpack.Skip { return t.skipped[n-1] }
 // Upto returns the tree that the first n layers make.
 func (t *Tree) Upto(n int) *Tree {
 	lower := *t
-	lower.roots, lower.sources, lower.skipped, lower.facts = t.roots[:n], t.sources[:n], t.skipped[:n], t.facts[:n]
+	lower.roots, lower.files, lower.sources = t.roots[:n], t.files[:n], t.sources[:n]
+	lower.skipped, lower.facts = t.skipped[:n], t.facts[:n]
 	lower.root = stacked(lower.roots)
 	return &lower
 }

@@ -1,0 +1,151 @@
+package overlay
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sys/unix"
+
+	"github.com/byhand/byhand/internal/rootfd"
+	"github.com/byhand/byhand/internal/sys"
+	"github.com/byhand/byhand/unpack"
+)
+
+// recordWindow bounds how far back, in bytes, the compressor looks, and with
+// that its memory: headers of neighbouring entries are what resembles.
+const recordWindow = 128 << 10
+
+// recordMaxWindow is what a reader grants, so that a foreign record cannot take
+// more memory.
+const recordMaxWindow = 8 << 20
+
+// recordFile writes the compressed record of a layer in staging.
+type recordFile struct {
+	*zstd.Encoder
+	file *os.File
+}
+
+// newRecordFile begins the record at path, or goes on with it: frames of
+// Zstandard follow one another.
+func newRecordFile(path string) (*recordFile, error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND|unix.O_NOFOLLOW, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("write record of layer: %w", err)
+	}
+	z, err := zstd.NewWriter(f, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest),
+		zstd.WithWindowSize(recordWindow))
+	if err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("write record of layer: %w", err)
+	}
+	return &recordFile{z, f}, nil
+}
+
+// Close ends the frame.
+func (r *recordFile) Close() error {
+	if err := errors.Join(r.Encoder.Close(), r.file.Close()); err != nil {
+		return fmt.Errorf("write record of layer: %w", err)
+	}
+	return nil
+}
+
+// laterRecord is a recordFile that begins with the first write: most layers
+// settle without a word.
+type laterRecord struct {
+	path string
+	file *recordFile
+}
+
+func (r *laterRecord) Write(p []byte) (int, error) {
+	if r.file == nil {
+		var err error
+		if r.file, err = newRecordFile(r.path); err != nil {
+			return 0, err
+		}
+	}
+	return r.file.Write(p)
+}
+
+func (r *laterRecord) Close() error {
+	if r.file == nil {
+		return nil
+	}
+	return r.file.Close()
+}
+
+// layerDir is a layer of the store, open. What is in it is looked up from
+// here, and never through a link.
+type layerDir struct {
+	fd   int
+	diff *os.File
+}
+
+// openLayerDir opens layers/CHAINID and its diff.
+func (s *Store) openLayerDir(c ChainID) (*layerDir, error) {
+	flags := unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	path := s.layout.layer(c)
+	fd, err := rootfd.Retry(func() (int, error) { return sys.Open(path, flags, 0) })
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	diff, err := rootfd.Retry(func() (int, error) { return sys.Openat(fd, nameDiff, flags, 0) })
+	if err != nil {
+		_ = unix.Close(fd)
+		return nil, &os.PathError{Op: "open", Path: filepath.Join(path, nameDiff), Err: err}
+	}
+	return &layerDir{fd: fd, diff: os.NewFile(uintptr(diff), filepath.Join(path, nameDiff))}, nil
+}
+
+func (d *layerDir) Close() error {
+	return errors.Join(unix.Close(d.fd), d.diff.Close())
+}
+
+// openRecord opens the layer's record, uncompressed.
+func (d *layerDir) openRecord() (io.ReadCloser, error) {
+	f, err := openRegular(d.fd, nameRecord)
+	if errors.Is(err, unix.ENOENT) {
+		return nil, &NoRecordError{}
+	}
+	if err != nil {
+		return nil, &unpack.RecordError{Reason: err.Error()}
+	}
+	z, err := zstd.NewReader(f, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+		zstd.WithDecoderMaxWindow(recordMaxWindow))
+	if err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("open record of layer: %w", err)
+	}
+	return &recordReader{z, f}, nil
+}
+
+// recordReader is an open record. What the decompressor finds wrong is a
+// RecordError.
+type recordReader struct {
+	z    *zstd.Decoder
+	file *os.File
+}
+
+func (r *recordReader) Read(p []byte) (int, error) {
+	n, err := r.z.Read(p)
+	var errno unix.Errno
+	if err != nil && !errors.Is(err, io.EOF) && !errors.As(err, &errno) {
+		err = &unpack.RecordError{Reason: err.Error()}
+	}
+	return n, err
+}
+
+func (r *recordReader) Close() error {
+	r.z.Close()
+	return r.file.Close()
+}
+
+// NoRecordError reports a layer that was unpacked before layers had records.
+type NoRecordError struct{}
+
+func (*NoRecordError) Error() string {
+	return "the layer has no record of its tar, for it was unpacked by an earlier version of byhand"
+}
