@@ -102,6 +102,7 @@ func commands(std streams) []*cli.Command {
 		removeCommand(std),
 		pruneCommand(std),
 		scriptCommand(std),
+		verifyCommand(std),
 		serveCommand(std),
 		completionCommand(std),
 		manCommand(std),

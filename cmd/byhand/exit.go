@@ -80,7 +80,7 @@ func exitCode(err error) int {
 	case isAny[*usageError](err), isAny[*pull.ReferenceError](err), isAny[*bundle.OptionError](err):
 		return exitUsage
 	case isAny[*pull.DigestError](err), isAny[*pull.SizeError](err), isAny[*pull.LimitError](err), isAny[*pull.FormatError](err),
-		isAny[*overlay.DigestError](err), isAny[*overlay.SizeError](err):
+		isAny[*overlay.DigestError](err), isAny[*overlay.RebuildError](err), isAny[*overlay.SizeError](err):
 		return exitVerification
 	case isAny[*pull.NotFoundError](err), isAny[*pull.PlatformError](err),
 		isAny[*bundle.PlatformError](err), isAny[*overlay.NotFoundError](err):

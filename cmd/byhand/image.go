@@ -34,12 +34,7 @@ func (s *session) resolve(ctx context.Context, arg string) (*pull.Image, error) 
 // local returns the image as the store has it, or fs.ErrNotExist. Its
 // layers may have to come from elsewhere.
 func (s *session) local(ctx context.Context, ref pull.Reference) (*pull.Image, error) {
-	want := s.platform
-	if want.OS == "" {
-		// One pulled for another machine is not what this name means here.
-		want = pull.Platform{OS: runtime.GOOS, Architecture: runtime.GOARCH}
-	}
-	rec, err := s.store.Find(ctx, ref.String(), want)
+	rec, err := s.record(ctx, ref)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			s.explain.Stored(ref.String(), "")
@@ -60,6 +55,16 @@ func (s *session) local(ctx context.Context, ref pull.Reference) (*pull.Image, e
 		img.Index, err = s.storedIndex(ctx, rec.IndexDigest)
 	}
 	return img, err
+}
+
+// record finds the image in the store's index, or fs.ErrNotExist.
+func (s *session) record(ctx context.Context, ref pull.Reference) (overlay.Image, error) {
+	want := s.platform
+	if want.OS == "" {
+		// One pulled for another machine is not what this name means here.
+		want = pull.Platform{OS: runtime.GOOS, Architecture: runtime.GOARCH}
+	}
+	return s.store.Find(ctx, ref.String(), want)
 }
 
 // storedIndex reads the index that an image in the store was found through.
@@ -87,7 +92,13 @@ func (s *session) find(ctx context.Context, arg string) (*pull.Image, error) {
 // findWhole is find for a caller who needs all layers: an image that the
 // store lists but whose layers it lacks comes from its source again.
 func (s *session) findWhole(ctx context.Context, arg string) (*pull.Image, error) {
-	return s.findIf(ctx, arg, s.hasAll)
+	return s.findIf(ctx, arg, func(img *pull.Image) bool {
+		// Layers of another boot may only have to be looked at.
+		if err := s.store.Prove(ctx, diffIDs(img)); err != nil {
+			s.log(levelInfo, fmt.Sprintf("prove layers of %s: %v", img.Reference, err))
+		}
+		return s.hasAll(img)
+	})
 }
 
 // findIf returns the image from the store if it is good, or else from its
@@ -262,16 +273,12 @@ func suspend(w *overlay.BlobWriter, err error) {
 
 // addLayers unpacks the layers that the store lacks, all at once.
 func (s *session) addLayers(ctx context.Context, img *pull.Image) ([]overlay.Layer, error) {
-	sources := make([]overlay.Source, len(img.Layers))
-	for i, l := range img.Layers {
-		sources[i] = &layerSource{Layer: l, session: s}
-	}
 	s.img = img
 	chain := overlay.ChainIDs(diffIDs(img))
 	if err := s.checkSpace(img, func(i int) bool { return s.store.Has(chain[i]) }); err != nil {
 		return nil, err
 	}
-	layers, err := s.store.AddAll(ctx, sources, overlay.AddOptions{Jobs: s.flags.Int("jobs"), Damaged: s.damaged})
+	layers, err := s.store.AddAll(ctx, s.sources(img), overlay.AddOptions{Jobs: s.flags.Int("jobs"), Damaged: s.damaged})
 	if err != nil && isStorage(err) {
 		// Which file of a layer it was says nothing of the disk.
 		return nil, fmt.Errorf("unpack %s into %s: %w", img.Reference, s.store.Dir(), err)
@@ -280,6 +287,15 @@ func (s *session) addLayers(ctx context.Context, img *pull.Image) ([]overlay.Lay
 		return nil, fmt.Errorf("unpack %s: %w", img.Reference, err)
 	}
 	return layers, nil
+}
+
+// sources are the image's layers for the store.
+func (s *session) sources(img *pull.Image) []overlay.Source {
+	sources := make([]overlay.Source, len(img.Layers))
+	for i, l := range img.Layers {
+		sources[i] = &layerSource{Layer: l, session: s}
+	}
+	return sources
 }
 
 // damaged tells whether a stream failed because the blob that arrived is not

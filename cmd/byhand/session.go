@@ -194,6 +194,8 @@ func (s *session) observeStore(e overlay.Event) {
 		s.warn(e.Message)
 	case overlay.EventUnpacked:
 		s.show.checked(layer)
+	case overlay.EventProved:
+		s.log(levelInfo, fmt.Sprintf("layer %d: unpacked before the last restart, and proved to be whole", e.Index))
 	case overlay.EventStarted:
 		s.tell(levelDebug, fmt.Sprintf("layer %d: started", e.Index))
 	}

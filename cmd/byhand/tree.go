@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/byhand/byhand/internal/imagetree"
+	"github.com/byhand/byhand/overlay"
 	"github.com/byhand/byhand/pull"
 )
 
@@ -21,6 +23,7 @@ type imageTree struct {
 	img     *pull.Image
 	check   func(*pull.Image) error // if set, comes before any layer is fetched
 	fetched []digest.Digest         // blobs that the store did not have before
+	blobs   bool                    // lower dirs are not to be used
 }
 
 // load finds the image, fetches the layers that are not at hand, and reads
@@ -33,6 +36,13 @@ func (t *imageTree) load(ctx context.Context, arg string) error {
 		return err
 	}
 	err = t.build(ctx, img)
+	if bad, ok := errors.AsType[*overlay.RebuildError](err); ok && ctx.Err() == nil {
+		s.warn(fmt.Sprintf("%v; fetching it now", bad))
+		t.blobs = true
+		if img, err = t.fetch(ctx, arg); err == nil {
+			err = t.build(ctx, img)
+		}
+	}
 	if dropped, derr := t.dropDamaged(img, err); dropped || derr != nil {
 		if derr != nil {
 			return errors.Join(err, derr)
@@ -61,7 +71,7 @@ func (t *imageTree) fetch(ctx context.Context, arg string) (*pull.Image, error) 
 	s := t.session
 	img, err := s.findIf(ctx, arg, func(img *pull.Image) bool {
 		img, err := t.lower(img)
-		return err != nil || s.hasBlobs(img)
+		return err != nil || t.atHand(img)
 	})
 	if err == nil {
 		img, err = t.lower(img)
@@ -74,7 +84,7 @@ func (t *imageTree) fetch(ctx context.Context, arg string) (*pull.Image, error) 
 	}
 	t.img = img
 	keep := s.flags.Bool("keep-blobs")
-	if img.Reference.Transport != pull.Registry && !keep || s.hasBlobs(img) && !keep {
+	if img.Reference.Transport != pull.Registry && !keep || t.atHand(img) && !keep {
 		return img, nil
 	}
 	s.show.plan(img)
@@ -110,8 +120,15 @@ func (t *imageTree) lower(img *pull.Image) (*pull.Image, error) {
 
 // hasBlobs says whether the store has the blob of every layer.
 func (s *session) hasBlobs(img *pull.Image) bool {
-	for _, l := range img.Layers {
-		if !s.store.HasBlob(l.Descriptor) {
+	return !slices.ContainsFunc(img.Layers, func(l *pull.Layer) bool { return !s.store.HasBlob(l.Descriptor) })
+}
+
+// atHand says whether the store has the content of every layer, as a blob or
+// unpacked.
+func (t *imageTree) atHand(img *pull.Image) bool {
+	chain := overlay.ChainIDs(diffIDs(img))
+	for i, l := range img.Layers {
+		if _, ok := t.session.store.Rebuilds(chain[i]); (t.blobs || !ok) && !t.session.store.HasBlob(l.Descriptor) {
 			return false
 		}
 	}
@@ -121,8 +138,12 @@ func (s *session) hasBlobs(img *pull.Image) bool {
 func (t *imageTree) build(ctx context.Context, img *pull.Image) error {
 	s := t.session
 	sources := make([]imagetree.Source, len(img.Layers))
+	chain := overlay.ChainIDs(diffIDs(img))
 	for i, l := range img.Layers {
 		sources[i] = &treeSource{l}
+		if lower, ok := s.store.Rebuilds(chain[i]); ok && !t.blobs && !s.store.HasBlob(l.Descriptor) {
+			sources[i] = &lowerSource{s.store, lower}
+		}
 	}
 	var err error
 	t.Tree, err = imagetree.Build(ctx, sources, imagetree.Options{Limits: s.limits.unpack, Jobs: s.flags.Int("jobs")})
@@ -165,4 +186,16 @@ var _ imagetree.Source = (*treeSource)(nil)
 
 func (l *treeSource) Open(ctx context.Context) (io.ReadCloser, error) {
 	return l.Layer.Open(ctx, pull.OpenOptions{})
+}
+
+// lowerSource gives the tar of a layer that the store has unpacked.
+type lowerSource struct {
+	store *overlay.Store
+	layer overlay.Layer
+}
+
+var _ imagetree.Source = (*lowerSource)(nil)
+
+func (l *lowerSource) Open(ctx context.Context) (io.ReadCloser, error) {
+	return l.store.OpenLayer(ctx, l.layer)
 }

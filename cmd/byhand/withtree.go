@@ -18,7 +18,8 @@ import (
 // withTree runs h with the tree of the image that the first operand names,
 // not loaded yet, and frees what was fetched for it.
 func withTree(h func(context.Context, *imageTree) error) handler {
-	return withStore(func(ctx context.Context, s *session) (err error) {
+	// What an ordinary user has unpacked belongs to users of a namespace.
+	return inNamespaceQuietly(withStore(func(ctx context.Context, s *session) (err error) {
 		// A reader that has seen enough, as head has, must not end the
 		// program before it has cleaned up. A signal that is caught comes as
 		// an error of the write.
@@ -31,7 +32,7 @@ func withTree(h func(context.Context, *imageTree) error) handler {
 			err = &silentError{exitSignal + int(syscall.SIGPIPE)}
 		}
 		return errors.Join(err, t.free(ctx))
-	})
+	}))
 }
 
 // exitSignal is what a shell adds to the number of the signal that ended a
