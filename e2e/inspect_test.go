@@ -141,23 +141,24 @@ func walkTree(t *testing.T, dir string) (lines, files []string) {
 // permissions writes a mode as ls -l does.
 func permissions(mode uint32) string {
 	kinds := map[uint32]string{syscall.S_IFDIR: "d", syscall.S_IFLNK: "l", syscall.S_IFCHR: "c", syscall.S_IFBLK: "b", syscall.S_IFIFO: "p", syscall.S_IFREG: "-"}
-	out := kinds[mode&syscall.S_IFMT]
+	var out strings.Builder
+	out.WriteString(kinds[mode&syscall.S_IFMT])
 	for i, special := range []struct {
 		bit    uint32
 		letter string
 	}{{syscall.S_ISUID, "s"}, {syscall.S_ISGID, "s"}, {syscall.S_ISVTX, "t"}} {
 		bits := mode >> (6 - 3*i)
-		out += pick(bits&4 != 0, "r") + pick(bits&2 != 0, "w")
+		out.WriteString(pick(bits&4 != 0, "r") + pick(bits&2 != 0, "w"))
 		switch {
 		case mode&special.bit == 0:
-			out += pick(bits&1 != 0, "x")
+			out.WriteString(pick(bits&1 != 0, "x"))
 		case bits&1 != 0:
-			out += special.letter
+			out.WriteString(special.letter)
 		default:
-			out += strings.ToUpper(special.letter)
+			out.WriteString(strings.ToUpper(special.letter))
 		}
 	}
-	return out
+	return out.String()
 }
 
 func pick(yes bool, letter string) string {

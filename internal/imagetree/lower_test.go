@@ -3,6 +3,7 @@ package imagetree_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -23,16 +24,17 @@ func TestLower(t *testing.T) {
 	for i := range want {
 		var got []string
 		err := tree.WalkLower(t.Context(), i+1, func(e imagetree.LowerFile) error {
-			line := e.Name
+			var line strings.Builder
+			line.WriteString(e.Name)
 			for word, is := range map[string]bool{" whiteout": e.Whiteout, " opaque": e.Opaque} {
 				if is {
-					line += word
+					line.WriteString(word)
 				}
 			}
 			if e.Implicit {
-				line += " implicit"
+				line.WriteString(" implicit")
 			}
-			got = append(got, fmt.Sprintf("%s %d.%d", line, e.Content.Layer, e.Content.Ordinal))
+			got = append(got, fmt.Sprintf("%s %d.%d", line.String(), e.Content.Layer, e.Content.Ordinal))
 			return nil
 		})
 		if err != nil {
