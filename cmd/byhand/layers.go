@@ -45,7 +45,7 @@ type layerRow struct {
 	Whiteouts int           `json:"whiteouts"`
 	Opaques   int           `json:"opaques"`
 	Bytes     int64         `json:"contentSize"`        // of its regular files
-	Wasted    *int64        `json:"wasted"`             // of those; null where the content is not at hand
+	Wasted    int64         `json:"wasted"`             // of those
 	LowerDir  string        `json:"lowerDir,omitempty"` // once it is unpacked
 }
 
@@ -71,14 +71,11 @@ func doLayers(ctx context.Context, t *imageTree) error {
 	return nil
 }
 
-// sayEfficiency sums up what the layers waste, where that is known.
+// sayEfficiency sums up what the layers waste.
 func (s *session) sayEfficiency(rows []layerRow) {
 	var wasted, bytes int64
 	for _, r := range rows {
-		if r.Wasted == nil {
-			return
-		}
-		wasted, bytes = wasted+*r.Wasted, bytes+r.Bytes
+		wasted, bytes = wasted+r.Wasted, bytes+r.Bytes
 	}
 	efficiency := 100.0
 	if bytes > 0 {
@@ -87,13 +84,9 @@ func (s *session) sayEfficiency(rows []layerRow) {
 	s.log(levelInfo, fmt.Sprintf("efficiency %.1f %%: of %s in files, %s do not show", efficiency, size(bytes), size(wasted)))
 }
 
-// layerRows counts in the layers' archives. Where the store has nothing but
-// lower dirs it takes the counts that were made when they were unpacked.
+// layerRows counts in the layers' archives, or in what they were unpacked to.
 func (t *imageTree) layerRows(ctx context.Context) ([]layerRow, error) {
 	s := t.session
-	if rows := s.unpackedOnly(ctx); rows != nil {
-		return rows, nil
-	}
 	if err := t.load(ctx, s.args[0]); err != nil {
 		return nil, err
 	}
@@ -105,28 +98,9 @@ func (t *imageTree) layerRows(ctx context.Context) ([]layerRow, error) {
 	}
 	for i, st := range stats {
 		rows[i].count(st.Counts)
-		rows[i].TarSize, rows[i].Bytes, rows[i].Wasted = st.TarSize, st.Bytes, &stats[i].Hidden
+		rows[i].TarSize, rows[i].Bytes, rows[i].Wasted = st.TarSize, st.Bytes, st.Hidden
 	}
 	return rows, nil
-}
-
-// unpackedOnly returns the rows of an image of which the store has all layers
-// unpacked, and no blobs; nil for any other.
-func (s *session) unpackedOnly(ctx context.Context) []layerRow {
-	ref, err := s.parse(s.args[0])
-	if err != nil || ref.Transport != pull.Registry {
-		return nil
-	}
-	img, err := s.local(ctx, ref)
-	if err != nil || s.hasBlobs(img) {
-		return nil
-	}
-	rows := newLayerRows(img)
-	if !s.addLowerDirs(img, rows) {
-		return nil
-	}
-	s.log(levelInfo, ref.String()+": what its layers waste can be told when the store has their blobs; byhand pull fetches them")
-	return rows
 }
 
 func newLayerRows(img *pull.Image) []layerRow {
@@ -194,10 +168,7 @@ func layersListing() listing {
 
 // show returns the row as people and templates see it.
 func (r *layerRow) show(c *call) row {
-	wasted, dir := "-", "-"
-	if r.Wasted != nil {
-		wasted = size(*r.Wasted)
-	}
+	wasted, dir := size(r.Wasted), "-"
 	if r.LowerDir != "" {
 		dir = r.LowerDir
 	}

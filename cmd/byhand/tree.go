@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 
 	"github.com/opencontainers/go-digest"
 
@@ -116,11 +115,6 @@ func (t *imageTree) lower(img *pull.Image) (*pull.Image, error) {
 	part := *img
 	part.Layers = img.Layers[:t.layers]
 	return &part, nil
-}
-
-// hasBlobs says whether the store has the blob of every layer.
-func (s *session) hasBlobs(img *pull.Image) bool {
-	return !slices.ContainsFunc(img.Layers, func(l *pull.Layer) bool { return !s.store.HasBlob(l.Descriptor) })
 }
 
 // atHand says whether the store has the content of every layer, as a blob or
