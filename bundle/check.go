@@ -12,8 +12,13 @@ import (
 // check looks for one thing that a runtime would refuse, or worse, accept.
 type check func(*draft) error
 
+// optionChecks look at what the caller asks for, and need no image.
+func optionChecks() []check {
+	return []check{checkNames, checkUser, checkArgs, checkEnv, checkWorkdirOption, checkNetwork, checkCapabilities, checkVolumes}
+}
+
 // configChecks need no root filesystem.
-func configChecks() []check { return []check{checkOS, checkArch, checkNames} }
+func configChecks() []check { return []check{checkOS, checkArch, checkImageUser} }
 
 // rootChecks look at the finished spec and the root filesystem.
 func rootChecks() []check {
@@ -49,11 +54,10 @@ func checkArch(d *draft) error {
 	return nil
 }
 
-func checkNames(d *draft) error {
-	for option, name := range map[string]string{"hostname": d.o.Hostname, "domainname": d.o.Domainname} {
-		if len(name) > hostnameLimit || strings.ContainsAny(name, "\x00\n/ ") {
-			return &OptionError{Option: option, Value: name, Want: "at most 64 bytes without space or slash"}
-		}
+func checkImageUser(d *draft) error {
+	user := d.image.Config.User
+	if part, want := malformedUser(user); want != "" && d.o.User == "" {
+		return &UserError{User: user, Part: part, Want: want, Got: quoteShort(part)}
 	}
 	return nil
 }

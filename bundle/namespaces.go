@@ -7,12 +7,8 @@ import "github.com/opencontainers/runtime-spec/specs-go"
 func (d *draft) namespaces() error {
 	l := d.spec.Linux
 	types := []specs.LinuxNamespaceType{specs.PIDNamespace, specs.IPCNamespace, specs.UTSNamespace, specs.MountNamespace}
-	switch d.o.Network {
-	case "", NetworkNone:
+	if !d.o.hostNetwork() {
 		types = append(types, specs.NetworkNamespace)
-	case NetworkHost:
-	default:
-		return &OptionError{Option: "network", Value: d.o.Network, Want: "none or host"}
 	}
 	if d.host.CgroupV2 {
 		types = append(types, specs.CgroupNamespace)

@@ -23,10 +23,9 @@ func (d *draft) process() error {
 		p.ConsoleSize = d.o.ConsoleSize
 	}
 	p.NoNewPrivileges = d.o.NoNewPrivileges
-	if err := d.workdir(); err != nil {
-		return err
-	}
-	return d.environment()
+	d.workdir()
+	d.environment()
+	return nil
 }
 
 // command joins entrypoint and arguments as docker run does: an entrypoint of
@@ -46,36 +45,27 @@ func command(image imageProcess, o Options) (args []string, from string, err err
 		from = strings.Replace(from, "config.Cmd", "arguments", 1)
 	}
 	args = append(append(args, entry...), rest...)
-	for _, a := range args {
-		if strings.ContainsRune(a, 0) {
-			return nil, "", &OptionError{Option: "entrypoint", Value: a, Want: "no NUL byte"}
-		}
-	}
 	if len(args) == 0 {
 		return nil, "", &CommandError{}
 	}
 	return args, from, nil
 }
 
-func (d *draft) workdir() error {
+func (d *draft) workdir() {
 	cwd, from := d.image.Config.WorkingDir, "image config.WorkingDir"
 	if d.o.Workdir != "" {
 		cwd, from = d.o.Workdir, "--workdir"
-		if !strings.HasPrefix(cwd, "/") || strings.ContainsRune(cwd, 0) {
-			return &OptionError{Option: "workdir", Value: cwd, Want: "an absolute path"}
-		}
 	}
 	if !strings.HasPrefix(cwd, "/") {
 		cwd = "/" + cwd // runtimes refuse a relative one
 	}
 	d.spec.Process.Cwd = cwd
 	d.from("process.cwd", from)
-	return nil
 }
 
 // environment joins the image's variables, the caller's and the defaults
 // (image-spec conversion.md, "Config.Env").
-func (d *draft) environment() error {
+func (d *draft) environment() {
 	var env environ
 	for _, e := range d.image.Config.Env {
 		if name, _, ok := strings.Cut(e, "="); !ok || name == "" {
@@ -85,11 +75,7 @@ func (d *draft) environment() error {
 		env.set(e, "image config.Env")
 	}
 	for _, e := range d.o.Env {
-		name, _, ok := strings.Cut(e, "=")
-		if name == "" || strings.ContainsRune(e, 0) {
-			return &OptionError{Option: "env", Value: e, Want: "NAME=VALUE"}
-		}
-		if ok {
+		if name, _, ok := strings.Cut(e, "="); ok {
 			env.set(e, fromEnvFlag)
 		} else {
 			env.unset(name)
@@ -109,7 +95,6 @@ func (d *draft) environment() error {
 			d.from("process.env["+name+"]", env.from[i])
 		}
 	}
-	return nil
 }
 
 // fromEnvFlag is the origin of variables that the caller gave.

@@ -39,20 +39,24 @@ func Spec(config []byte, root fs.FS, o Options) (Result, error) {
 	return Result{Spec: d.spec, Volumes: d.volumes, Warnings: d.warnings, Origins: d.origins}, nil
 }
 
+// CheckOptions reports what Spec would refuse whatever the image is, so that a
+// caller can learn it before looking for one. Errors are [*OptionError].
+func CheckOptions(o Options) error {
+	d := draft{o: o, host: o.Host}
+	if d.host == nil {
+		d.host = DetectHost()
+	}
+	return d.run(optionChecks())
+}
+
 // Check reports what Spec would refuse whatever the root filesystem holds, so
-// that a caller need not fetch an image to learn it.
+// that a caller need not fetch an image's layers to learn it.
 func Check(config []byte, o Options) error {
 	d, err := newDraft(config, o)
 	if err != nil {
 		return err
 	}
-	for _, step := range []func() error{d.capabilities, d.process, d.namespaces} {
-		if err := step(); err != nil {
-			return err
-		}
-	}
-	_, err = d.userMounts()
-	return err
+	return d.process()
 }
 
 // draft is a spec in the making.
@@ -82,6 +86,9 @@ func newDraft(config []byte, o Options) (*draft, error) {
 	}}
 	if d.host == nil {
 		d.host = DetectHost()
+	}
+	if err := d.run(optionChecks()); err != nil {
+		return nil, err
 	}
 	return d, d.run(configChecks())
 }

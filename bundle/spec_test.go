@@ -101,7 +101,7 @@ func TestOptionErrors(t *testing.T) {
 		if !errors.As(err, &oe) || oe.Option != tc.option {
 			t.Errorf("%+v: expected an OptionError for %s, found %v", tc.o, tc.option, err)
 		}
-		if cerr := bundle.Check([]byte(`{"config":{"Cmd":["a"]}}`), withHost(tc.o)); cerr == nil || cerr.Error() != err.Error() {
+		if cerr := bundle.CheckOptions(withHost(tc.o)); cerr == nil || cerr.Error() != err.Error() {
 			t.Errorf("%+v: Check says %v, Spec %v", tc.o, cerr, err)
 		}
 	}

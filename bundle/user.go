@@ -40,15 +40,33 @@ func loadUsers(t tree) (userDB, error) {
 	return userDB{passwd, group}, err
 }
 
+// malformedUser tells what is wrong with spec, USER[:GROUP], whatever the
+// database holds: which part, and what it should be.
+func malformedUser(spec string) (part, want string) {
+	name, group, _ := strings.Cut(spec, ":")
+	if strings.Contains(group, ":") {
+		return group, "USER or USER:GROUP, each a name or a number"
+	}
+	for i, part := range []string{name, group} {
+		_, err := parseID(part)
+		switch {
+		case strings.ContainsAny(part, "\x00\n"):
+			return part, "a name on one line"
+		case isDigits(part) && err != nil:
+			return part, "a " + [...]string{"user", "group"}[i] + " ID up to 2147483647"
+		case part != "" && strings.IndexByte("+-", part[0]) >= 0:
+			return part, "a name, or a number without sign"
+		}
+	}
+	return "", ""
+}
+
 // lookup finds spec, USER[:GROUP] (image-spec config.md, "User"). A part that
 // is all digits is a number, even if the database has it as a name. With a
 // group the supplementary groups are none; without one they are the user's,
 // and the primary group is the passwd entry's or 0.
 func (db userDB) lookup(spec string) (identity, error) {
 	name, groupName, _ := strings.Cut(spec, ":")
-	if strings.Contains(groupName, ":") {
-		return identity{}, &UserError{User: spec, Part: groupName, Want: "USER or USER:GROUP", Got: "another colon"}
-	}
 	id := identity{Home: "/"}
 	entry, err := db.user(spec, name)
 	if err != nil {
@@ -89,11 +107,8 @@ type passwdEntry struct {
 func (db userDB) user(spec, name string) (passwdEntry, error) {
 	numeric := name == "" || isDigits(name)
 	var want uint32
-	if numeric && name != "" {
-		var err error
-		if want, err = parseID(name); err != nil {
-			return passwdEntry{}, &UserError{User: spec, Part: name, Want: "a user ID up to 2147483647", Got: name}
-		}
+	if name != "" {
+		want, _ = parseID(name) // a name has none; malformedUser has seen the others
 	}
 	for f := range entries(db.passwd) {
 		if len(f) < 4 {
@@ -121,11 +136,7 @@ func (db userDB) user(spec, name string) (passwdEntry, error) {
 // groupID finds the group that was asked for by name or number.
 func (db userDB) groupID(spec, name string) (uint32, error) {
 	if isDigits(name) {
-		id, err := parseID(name)
-		if err != nil {
-			return 0, &UserError{User: spec, Part: name, Want: "a group ID up to 2147483647", Got: name}
-		}
-		return id, nil
+		return parseID(name)
 	}
 	for f := range entries(db.group) {
 		if len(f) < 3 || f[0] != name {

@@ -65,10 +65,35 @@ func TestUserErrors(t *testing.T) {
 		"2147483648", "4294967295", "4294967296", "99999999999999999999", "1:2147483648", "app:over", "app:broken",
 		"app:staff:x", "-1", "+5", "0x0", " 0", "1003", "root ", "#", "# users",
 	} {
-		r, err := bundle.Spec([]byte(`{"config":{"Cmd":["a"]}}`), testRoot(), bundle.Options{User: user, Host: testHost()})
+		config := imageConfig(t, map[string]any{"User": user, "Cmd": []string{"a"}})
+		r, err := bundle.Spec([]byte(config), testRoot(), bundle.Options{Host: testHost()})
 		var ue *bundle.UserError
 		if !errors.As(err, &ue) || ue.User != user {
 			t.Errorf("user %q: expected a UserError, found %v and %+v", user, err, r.Spec)
+		}
+	}
+}
+
+// TestUserMalformed tells what can be seen without a root filesystem: of the
+// caller's user without an image, of the image's without its layers.
+func TestUserMalformed(t *testing.T) {
+	for user, malformed := range map[string]bool{
+		"4294967296": true, "2147483648": true, "0:4294967296": true, "app:99999999999999999999": true,
+		"a:b:c": true, "-1": true, "+5": true, "0:-1": true, "a\nb": true,
+		"": false, ":": false, "nosuch": false, "2147483647:0": false, "0x10": false, "a:": false,
+	} {
+		config := imageConfig(t, map[string]any{"User": user, "Cmd": []string{"a"}})
+		o := withHost(bundle.Options{User: user})
+		var oe *bundle.OptionError
+		if err := bundle.CheckOptions(o); errors.As(err, &oe) != malformed || malformed && oe.Option != "user" {
+			t.Errorf("--user %q: malformed is %v, found %v", user, malformed, err)
+		}
+		var ue *bundle.UserError
+		if err := bundle.Check([]byte(config), withHost(bundle.Options{})); errors.As(err, &ue) != malformed {
+			t.Errorf("image user %q: malformed is %v, found %v", user, malformed, err)
+		}
+		if err := bundle.Check([]byte(config), withHost(bundle.Options{User: "0"})); err != nil {
+			t.Errorf("image user %q, replaced: %v", user, err)
 		}
 	}
 }

@@ -77,7 +77,11 @@ func exitCode(err error) int {
 		return c.code
 	}
 	switch {
-	case isAny[*usageError](err), isAny[*pull.ReferenceError](err), isAny[*bundle.OptionError](err):
+	case isAny[*usageError](err), isAny[*pull.ReferenceError](err):
+		return exitUsage
+	case isAny[*bundle.OptionError](err) && errors.Is(err, fs.ErrNotExist): // --volume of something that is not there
+		return exitNotFound
+	case isAny[*bundle.OptionError](err):
 		return exitUsage
 	case isAny[*pull.DigestError](err), isAny[*pull.SizeError](err), isAny[*pull.LimitError](err), isAny[*pull.FormatError](err),
 		isAny[*overlay.DigestError](err), isAny[*overlay.RebuildError](err), isAny[*overlay.SizeError](err):
