@@ -63,7 +63,7 @@ func (s *supervisor) start(ctx context.Context) (int, error) {
 		if err := s.runtime(ctx, "run", append(options, s.req.ID)...); err != nil {
 			return 0, err
 		}
-		return readPID(pidFile)
+		return s.readPID(pidFile)
 	}
 	console, err := s.listenConsole()
 	if err != nil {
@@ -80,7 +80,7 @@ func (s *supervisor) start(ctx context.Context) (int, error) {
 	if err := s.runtime(ctx, "start", s.req.ID); err != nil {
 		return 0, err
 	}
-	return readPID(pidFile)
+	return s.readPID(pidFile)
 }
 
 // runtime runs one command of the runtime on the container's streams.
@@ -165,8 +165,14 @@ func (s *supervisor) passConsole(l *net.UnixListener) error {
 	return s.conn.send(message{Kind: kindConsole}, master)
 }
 
-func readPID(path string) (int, error) {
+func (s *supervisor) readPID(path string) (int, error) {
 	text, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, &StartError{
+			Code: CodeFailed, Op: "start container with " + filepath.Base(s.cmdline.path),
+			Detail: "it ended without an error and started nothing; is it an OCI runtime?",
+		}
+	}
 	if err != nil {
 		return 0, fmt.Errorf("read pid file: %w", err)
 	}

@@ -98,14 +98,27 @@ func (r *record) close() {
 	_ = r.dir.Close()
 }
 
+// Sweep does what the next [Run] would do first: it cleans up after runs whose
+// supervisors were killed.
+func Sweep() {
+	if status, err := userns.Inspect(); err == nil {
+		sweep(defaultStateDir(status.OuterUID))
+	}
+}
+
 // sweep cleans up after runs whose supervisors were killed. What cannot be
-// removed stays for the next one; a sweep never fails a run.
+// removed stays for the next one; a sweep never fails a run. What
+// another user may have written is not believed.
 func sweep(path string) {
 	dir, err := os.Open(path)
 	if err != nil {
 		return
 	}
 	defer func() { _ = dir.Close() }()
+	var st unix.Stat_t
+	if unix.Fstat(int(dir.Fd()), &st) != nil || int(st.Uid) != os.Geteuid() || st.Mode&0o022 != 0 {
+		return
+	}
 	names, err := dir.Readdirnames(-1)
 	if err != nil {
 		return

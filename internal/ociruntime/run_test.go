@@ -81,7 +81,10 @@ func TestBeforeStart(t *testing.T) {
 		says string
 	}{
 		{"noRuntime", t.Context(), ociruntime.Options{Runtime: "no-such-runtime", Bundle: good}, "install"},
-		{"noRuntimePath", t.Context(), ociruntime.Options{Runtime: "/no/such/runtime", Bundle: good}, "install"},
+		{"noRuntimePath", t.Context(), ociruntime.Options{Runtime: "/no/such/runtime", Bundle: good}, "no such file; install"},
+		{"noProgram", t.Context(), ociruntime.Options{Runtime: "/etc/passwd", Bundle: good}, "may be executed"},
+		{"failingRuntime", t.Context(), ociruntime.Options{Runtime: "/bin/false", Bundle: good}, "start container with false (exit status 1): it did not say why"},
+		{"idleRuntime", t.Context(), ociruntime.Options{Runtime: "/bin/true", Bundle: good}, "start container with true: it ended without an error"},
 		{"noBundle", t.Context(), ociruntime.Options{Bundle: filepath.Join(good, "no")}, "no such file"},
 		{"noJSON", t.Context(), ociruntime.Options{Bundle: broken}, "config.json"},
 		{"badID", t.Context(), ociruntime.Options{Bundle: good, ID: "a/b"}, "a/b"},

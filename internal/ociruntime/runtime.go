@@ -24,7 +24,7 @@ func Find(name string) (string, error) {
 			return "", fmt.Errorf("find OCI runtime %s: %w", name, err)
 		}
 		if _, err := exec.LookPath(abs); err != nil {
-			return "", fmt.Errorf("find OCI runtime %s: %w; install it, or name another with --runtime", name, errors.Unwrap(err))
+			return "", &MissingError{Runtime: name, Err: errors.Unwrap(err)}
 		}
 		return abs, nil
 	}
