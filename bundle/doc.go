@@ -26,5 +26,6 @@
 //	rootfs        the merged tree, the caller's business
 //	volumes/N     the image's volumes, named by config.json with relative paths
 //
+// [Remove] deletes such a directory, and nothing that anybody else put there.
 // [Write] never replaces a config.json unless told to, because people edit it.
 package bundle

@@ -47,7 +47,11 @@ type UserError struct {
 }
 
 func (e *UserError) Error() string {
-	return fmt.Sprintf("look up user %s: %s: %s", strconv.Quote(e.User), strconv.Quote(e.Part), expected(e.Want, e.Got, nil))
+	at := "look up user " + quoteShort(e.User)
+	if e.Part != e.User {
+		at += ": " + quoteShort(e.Part)
+	}
+	return at + ": " + expected(e.Want, e.Got, nil)
 }
 
 // UnmappedError reports a user or group ID that the container's user
@@ -116,7 +120,7 @@ type ExistsError struct {
 
 func (e *ExistsError) Error() string {
 	if e.Bundle {
-		return fmt.Sprintf("write bundle %s: it holds a %s already; remove the directory or name another", e.Path, e.Found)
+		return fmt.Sprintf("write bundle %s: it holds a %s already; remove it with byhand rm, or name another directory", e.Path, e.Found)
 	}
 	return fmt.Sprintf("write bundle %s: expected an empty directory, found %s in it; name another directory", e.Path, e.Found)
 }

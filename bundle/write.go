@@ -15,7 +15,11 @@ import (
 	"github.com/byhand/byhand/internal/sys"
 )
 
-const configFile = "config.json"
+const (
+	configFile = "config.json"
+	// runDir holds the config.json of a run with other arguments.
+	runDir = "run"
+)
 
 // State says what a directory is, seen as a bundle.
 type State int
@@ -80,11 +84,11 @@ func emptied(n fs.DirEntry) bool {
 	return err == nil && info.Mode().IsRegular() && info.Size() == 0
 }
 
-// bundleName says whether the entry has a name that a bundle in the making
-// holds beside image.json.
+// bundleName says whether the entry has a name that a bundle, in the making or
+// half removed, holds beside image.json.
 func bundleName(n fs.DirEntry) bool {
 	switch n.Name() {
-	case "rootfs", "lower", "upper", "work", volumesDir:
+	case "rootfs", "lower", "upper", "work", volumesDir, runDir:
 		return n.IsDir()
 	}
 	return n.Type().IsRegular() && strings.HasPrefix(n.Name(), "."+configFile+".") ||

@@ -22,7 +22,7 @@ func bundleCommand(std streams) *cli.Command {
 			"--bundle DIR starts. An image that the store has is not asked for again.\n\n" +
 			"   byhand bundle --env DEBUG=1 alpine ./alpine -- /bin/echo hello",
 		Flags:  slices.Concat([]cli.Flag{keepBlobsFlag()}, rootfsFlags(), containerFlags()),
-		Action: action(std, operands{min: 2, max: 2, rest: true}, inNamespace(withStore(doBundle))),
+		Action: action(std, operands{min: 2, max: 2, rest: true}, checked(inNamespace(withStore(doBundle)))),
 	}
 }
 
@@ -36,7 +36,21 @@ func pullAndUnpackCommand(std streams) *cli.Command {
 			"mounted, so that runc starts DIR at once.\n\n" +
 			"   byhand pull-and-unpack alpine ./alpine && runc run --bundle ./alpine demo",
 		Flags:  slices.Concat([]cli.Flag{keepBlobsFlag()}, rootfsFlags(), containerFlags()),
-		Action: action(std, operands{min: 2, max: 2, rest: true}, inNamespace(withStore(doPullAndUnpack))),
+		Action: action(std, operands{min: 2, max: 2, rest: true}, checked(inNamespace(withStore(doPullAndUnpack)))),
+	}
+}
+
+// checked refuses options that no image could make right, before anything
+// else is done or said.
+func checked(h handler) handler {
+	return func(ctx context.Context, c *call) error {
+		if _, err := c.rootfs(""); err != nil {
+			return err
+		}
+		if _, err := c.bundleOptions(); err != nil {
+			return err
+		}
+		return h(ctx, c)
 	}
 }
 
@@ -70,11 +84,12 @@ func (s *session) makeBundle(ctx context.Context, find finder) (err error) {
 	return s.println(dir)
 }
 
-// bundleOptions turns the flags into what config.json is made with.
-func (s *session) bundleOptions() (bundle.Options, error) {
-	f := s.flags
+// bundleOptions turns the flags into what config.json is made with, and
+// refuses what no image could make right.
+func (c *call) bundleOptions() (bundle.Options, error) {
+	f := c.flags
 	o := bundle.Options{
-		Args:              s.rest,
+		Args:              c.rest,
 		Env:               fromEnvironment(f.StringSlice("env")),
 		User:              f.String("user"),
 		Workdir:           f.String("workdir"),
@@ -90,9 +105,6 @@ func (s *session) bundleOptions() (bundle.Options, error) {
 		Volumes:           f.StringSlice("volume"),
 		KeepRuntimeLabels: f.Bool("keep-runtime-labels"),
 	}
-	if o.Network != bundle.NetworkNone && o.Network != bundle.NetworkHost {
-		return o, usagef("--network %s: expected none or host", o.Network)
-	}
 	if f.IsSet("entrypoint") {
 		entrypoint := []string{}
 		if e := f.String("entrypoint"); e != "" {
@@ -100,7 +112,7 @@ func (s *session) bundleOptions() (bundle.Options, error) {
 		}
 		o.Entrypoint = &entrypoint
 	}
-	return o, nil
+	return o, bundle.CheckOptions(o)
 }
 
 // fromEnvironment gives an entry without "=" the value it has here, as

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/user"
 	"path/filepath"
 
 	"github.com/opencontainers/go-digest"
@@ -13,7 +14,6 @@ import (
 
 	"github.com/byhand/byhand/bundle"
 	"github.com/byhand/byhand/internal/explain"
-	"github.com/byhand/byhand/internal/rootfd"
 	"github.com/byhand/byhand/internal/sys"
 	"github.com/byhand/byhand/overlay"
 	"github.com/byhand/byhand/pull"
@@ -56,8 +56,8 @@ func (s *session) planBundle(dir string) (*bundlePlan, error) {
 }
 
 // rootfs is the kind of root file system that was asked for, else usual.
-func (s *session) rootfs(usual string) (string, error) {
-	switch v := s.flags.String("rootfs"); v {
+func (c *call) rootfs(usual string) (string, error) {
+	switch v := c.flags.String("rootfs"); v {
 	case "":
 		return usual, nil
 	case bundle.RootFSOverlay, bundle.RootFSFlat:
@@ -70,8 +70,40 @@ func (s *session) rootfs(usual string) (string, error) {
 // free checks that the directory is there to be used, before anything is
 // fetched for it.
 func (p *bundlePlan) free() error {
-	_, err := bundle.Inspect(p.dir)
+	inside, err := within(p.dir, p.session.store.Dir())
+	if err != nil {
+		return fmt.Errorf("make bundle %s: %w", p.dir, err)
+	}
+	if inside {
+		return usagef("make bundle %s: it is inside the store %s, which is byhand's own; name another directory", p.dir, p.session.store.Dir())
+	}
+	_, err = bundle.Inspect(p.dir)
 	return err
+}
+
+// within says whether path, which need not exist, is dir or leads below it.
+func within(path, dir string) (bool, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return false, err
+	}
+	var rest string
+	for {
+		real, err := filepath.EvalSymlinks(path)
+		if err == nil {
+			path = filepath.Join(real, rest)
+			break
+		}
+		if !errors.Is(err, fs.ErrNotExist) || path == "/" {
+			return false, err
+		}
+		path, rest = filepath.Dir(path), filepath.Join(filepath.Base(path), rest)
+	}
+	if dir, err = filepath.EvalSymlinks(dir); err != nil {
+		return false, err
+	}
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && filepath.IsLocal(rel), err
 }
 
 // write makes the bundle. config.json comes last: without it no runtime and
@@ -107,6 +139,9 @@ func (p *bundlePlan) claim() (*os.File, error) {
 	if err := sys.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return nil, errors.Join(fmt.Errorf("make bundle %s: another process is making it: %w", p.dir, err), f.Close())
 	}
+	if !p.created {
+		p.warnOwner(f)
+	}
 	state, err := bundle.Inspect(p.dir)
 	if err == nil && state == bundle.StateInterrupted {
 		err = p.clear()
@@ -115,6 +150,25 @@ func (p *bundlePlan) claim() (*os.File, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+// warnOwner tells of a directory that others may change: what is started
+// from it would be theirs to choose.
+func (p *bundlePlan) warnOwner(f *os.File) {
+	var st unix.Stat_t
+	if unix.Fstat(int(f.Fd()), &st) != nil {
+		return
+	}
+	switch {
+	case int(st.Uid) != os.Geteuid():
+		name := fmt.Sprintf("uid %d", st.Uid)
+		if u, err := user.LookupId(fmt.Sprint(st.Uid)); err == nil {
+			name = u.Username
+		}
+		p.session.warn(fmt.Sprintf("%s belongs to %s, who can change what is started from it; take it with chown, or name another directory", p.dir, name))
+	case st.Mode&0o022 != 0:
+		p.session.warn(fmt.Sprintf("others may write in %s (mode %04o) and change what is started from it; chmod go-w, or name another directory", p.dir, st.Mode&0o7777))
+	}
 }
 
 // undo takes back a bundle that could not be finished.
@@ -126,8 +180,7 @@ func (p *bundlePlan) undo() error {
 	return err
 }
 
-// clear empties the directory of what makes a bundle, image.json last so
-// that a clear that is killed can be done again.
+// clear empties the directory of a bundle that is not finished.
 func (p *bundlePlan) clear() error {
 	if err := overlay.Unmount(filepath.Join(p.dir, "rootfs")); err != nil {
 		return err
@@ -137,26 +190,7 @@ func (p *bundlePlan) clear() error {
 		return fmt.Errorf("clear bundle: %w", err)
 	}
 	defer func() { _ = f.Close() }()
-	names, err := f.Readdirnames(-1)
-	if err != nil {
-		return fmt.Errorf("clear bundle: %w", err)
-	}
-	last := []string{}
-	for _, n := range names {
-		if n == "image.json" {
-			last = append(last, n)
-			continue
-		}
-		if err := rootfd.RemoveAllAt(int(f.Fd()), n); err != nil {
-			return fmt.Errorf("clear bundle %s: %w", p.dir, err)
-		}
-	}
-	for _, n := range last {
-		if err := rootfd.RemoveAllAt(int(f.Fd()), n); err != nil {
-			return fmt.Errorf("clear bundle %s: %w", p.dir, err)
-		}
-	}
-	return nil
+	return bundle.Clear(f)
 }
 
 func (p *bundlePlan) fill(ctx context.Context, img *pull.Image, layers []overlay.Layer) error {

@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/urfave/cli/v2"
 
+	"github.com/byhand/byhand/internal/ociruntime"
 	"github.com/byhand/byhand/overlay"
 	"github.com/byhand/byhand/pull"
 )
@@ -159,28 +160,31 @@ func sizeOrNone(n int64) string {
 
 func removeCommand(std streams) *cli.Command {
 	return &cli.Command{
-		Name:        "rm",
-		Usage:       "forget images and free what only they needed",
-		UsageText:   "byhand rm IMAGE…",
-		Description: "What a bundle or another image uses stays.\n\n   byhand rm alpine:3.20",
-		Action:      action(std, operands{min: 1, max: -1}, inNamespaceQuietly(withStore(doRemove))),
+		Name:      "rm",
+		Usage:     "forget images and free what only they needed; remove bundles",
+		UsageText: "byhand rm IMAGE|DIR…",
+		Description: "What a bundle or another image uses stays. A DIR is a bundle that byhand made;\n" +
+			"what its container wrote goes with it.\n\n   byhand rm ./alpine alpine:3.20",
+		Action: action(std, operands{min: 1, max: -1}, inNamespaceQuietly(withStore(doRemove))),
 	}
 }
 
 func doRemove(ctx context.Context, s *session) error {
-	names := make([]string, len(s.args))
-	for i, arg := range s.args {
-		name, err := s.storedName(ctx, arg)
-		if err != nil {
-			return s.listed(err)
-		}
-		names[i] = name
+	names, dirs, err := s.sortRemovals(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.removeBundles(dirs); err != nil {
+		return err
+	}
+	if len(names) == 0 {
+		return s.printFreed(overlay.Freed{}, dirs...)
 	}
 	freed, err := s.store.Remove(ctx, names...)
 	if err != nil {
 		return s.listed(err)
 	}
-	return s.printFreed(freed)
+	return s.printFreed(freed, dirs...)
 }
 
 // listed says where to look for the name of an image.
@@ -196,12 +200,13 @@ func pruneCommand(std streams) *cli.Command {
 		Name:        "prune",
 		Usage:       "free what no image and no bundle refers to",
 		UsageText:   "byhand prune",
-		Description: "Removes layers, blobs and leftovers of interrupted commands.\n\n   byhand prune",
+		Description: "Removes layers, blobs and leftovers of interrupted commands and killed containers.\n\n   byhand prune",
 		Action:      action(std, operands{}, inNamespaceQuietly(withStore(doPrune))),
 	}
 }
 
 func doPrune(ctx context.Context, s *session) error {
+	ociruntime.Sweep()
 	freed, err := s.store.Prune(ctx)
 	if err != nil {
 		return err
@@ -211,16 +216,17 @@ func doPrune(ctx context.Context, s *session) error {
 
 // freedReport is what rm and prune print with --json.
 type freedReport struct {
-	Images []string `json:"images"`
-	Layers int      `json:"layers"`
-	Blobs  int      `json:"blobs"`
-	Bytes  int64    `json:"bytes"`
-	Kept   []string `json:"kept"` // with who uses it
+	Images  []string `json:"images"`
+	Bundles []string `json:"bundles"`
+	Layers  int      `json:"layers"`
+	Blobs   int      `json:"blobs"`
+	Bytes   int64    `json:"bytes"`
+	Kept    []string `json:"kept"` // with who uses it
 }
 
-func (s *session) printFreed(f overlay.Freed) error {
+func (s *session) printFreed(f overlay.Freed, bundles ...string) error {
 	s.explain.Freed(f)
-	r := freedReport{Images: append([]string{}, f.Images...), Layers: f.Layers, Blobs: f.Blobs, Bytes: f.Bytes, Kept: []string{}}
+	r := freedReport{Images: append([]string{}, f.Images...), Bundles: append([]string{}, bundles...), Layers: f.Layers, Blobs: f.Blobs, Bytes: f.Bytes, Kept: []string{}}
 	for _, k := range f.Kept {
 		r.Kept = append(r.Kept, fmt.Sprintf("%s, used by %s", k.What, strings.Join(k.Users, ", ")))
 	}
@@ -228,11 +234,14 @@ func (s *session) printFreed(f overlay.Freed) error {
 		return s.printJSON(r)
 	}
 	var b strings.Builder
-	for _, n := range r.Images {
+	for _, n := range append(r.Bundles, r.Images...) {
 		b.WriteString("removed " + n + "\n")
 	}
 	for _, k := range r.Kept {
 		b.WriteString("kept " + k + "\n")
+	}
+	if len(r.Bundles) > 0 && len(r.Images) == 0 {
+		return s.write([]byte(b.String())) // a bundle's layers are the store's, which prune frees
 	}
 	fmt.Fprintf(&b, "freed %s in %s and %s\n", size(r.Bytes), count(r.Layers, "layer"), count(r.Blobs, "blob"))
 	return s.write([]byte(b.String()))

@@ -8,17 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
-	"github.com/moby/sys/mountinfo"
-	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/urfave/cli/v2"
-	"golang.org/x/sys/unix"
-	"golang.org/x/term"
 
 	"github.com/byhand/byhand/bundle"
 	"github.com/byhand/byhand/internal/ociruntime"
-	"github.com/byhand/byhand/internal/sys"
 	"github.com/byhand/byhand/internal/userns"
 	"github.com/byhand/byhand/overlay"
 	"github.com/byhand/byhand/pull"
@@ -62,43 +56,20 @@ func asDocker(h handler) handler {
 
 func doRun(ctx context.Context, c *call) error {
 	if !isBundle(c.args[0]) {
-		return inNamespace(withStore(runImage))(ctx, c)
+		return checked(withRuntime(inNamespace(withStore(runImage))))(ctx, c)
 	}
-	img, err := bundle.ReadImage(c.args[0])
-	if err != nil {
-		return err
-	}
-	if name := changesConfig(c.flags); name != "" {
-		return usagef("run: --%s is for an image; %s has its config.json, which you can edit", name, c.args[0])
-	}
-	if img.RootFS == bundle.RootFSOverlay {
-		return inNamespace(runDir)(ctx, c)
-	}
-	return runDir(ctx, c)
+	return withRuntime(doRunBundle)(ctx, c)
 }
 
-// isBundle tells a directory from an image name. A directory whose name
-// could be an image's is one only if it holds a bundle, and if that is the
-// caller's or root's: in a directory where others write, alpine must not mean
-// what somebody else put there.
-func isBundle(arg string) bool {
-	if strings.HasPrefix(arg, "/") || strings.HasPrefix(arg, "./") || strings.HasPrefix(arg, "../") || arg == "." || arg == ".." {
-		return true
-	}
-	var st unix.Stat_t
-	err := sys.Stat(filepath.Join(arg, "config.json"), &st)
-	return err == nil && (st.Uid == 0 || int(st.Uid) == os.Geteuid())
-}
-
-// changesConfig names an option that was given and needs a config.json of
-// its own.
-func changesConfig(f *cli.Context) string {
-	for _, flag := range append(containerFlags(), rootfsFlags()...) {
-		if n := flag.Names()[0]; f.IsSet(n) {
-			return n
+// withRuntime looks for the runtime first: without one, all else is for
+// nothing.
+func withRuntime(h handler) handler {
+	return func(ctx context.Context, c *call) error {
+		if _, err := ociruntime.Find(c.flags.String("runtime")); err != nil {
+			return err
 		}
+		return h(ctx, c)
 	}
-	return ""
 }
 
 func runImage(ctx context.Context, s *session) (err error) {
@@ -121,7 +92,7 @@ func runImage(ctx context.Context, s *session) (err error) {
 	if err != nil {
 		return err
 	}
-	tmp, err := newScratch(filepath.Join(s.store.Dir(), "run"))
+	tmp, err := newScratch(filepath.Join(s.store.Dir(), runsDir))
 	if err != nil {
 		return err
 	}
@@ -162,71 +133,6 @@ func (s *session) runOptions() (bundle.Options, error) {
 	return options, nil
 }
 
-func runDir(ctx context.Context, c *call) (err error) {
-	dir, err := filepath.Abs(c.args[0])
-	if err != nil {
-		return fmt.Errorf("run %s: %w", c.args[0], err)
-	}
-	img, err := bundle.ReadImage(dir)
-	if err != nil {
-		return err
-	}
-	mounted, err := mountinfo.Mounted(filepath.Join(dir, "rootfs"))
-	if err != nil {
-		return fmt.Errorf("run %s: %w", dir, err)
-	}
-	mount := img.RootFS == bundle.RootFSOverlay && !mounted
-	if mount {
-		o, err := overlay.BundleMount(dir)
-		if err == nil {
-			err = checkLayers(ctx, dir, o)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	if c.rest == nil {
-		return c.startWith(ctx, start{config: dir, bundle: dir, mount: mount})
-	}
-	tmp, err := newScratch(filepath.Join(dir, "run"))
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, c.remove(tmp)) }()
-	if err := withArgs(tmp.dir, dir, c.rest); err != nil {
-		return err
-	}
-	return c.startWith(ctx, start{config: tmp.dir, bundle: dir, mount: mount, scratch: true})
-}
-
-// withArgs makes of other a second bundle directory, of a config.json alone,
-// that starts args on the root file system of dir.
-func withArgs(other, dir string, args []string) error {
-	raw, err := os.ReadFile(filepath.Join(dir, "config.json"))
-	if err != nil {
-		return fmt.Errorf("read bundle: %w", err)
-	}
-	var spec specs.Spec
-	if err := json.Unmarshal(raw, &spec); err != nil || spec.Process == nil || spec.Root == nil {
-		return fmt.Errorf("read bundle %s: config.json is not a runtime configuration", dir)
-	}
-	spec.Process.Args = args
-	spec.Root.Path = absoluteIn(dir, spec.Root.Path)
-	for i, m := range spec.Mounts {
-		if m.Type == "bind" || slices.Contains(m.Options, "bind") || slices.Contains(m.Options, "rbind") {
-			spec.Mounts[i].Source = absoluteIn(dir, m.Source)
-		}
-	}
-	return bundle.Write(other, bundle.Result{Spec: &spec}, bundle.WriteOptions{})
-}
-
-func absoluteIn(dir, path string) string {
-	if filepath.IsAbs(path) {
-		return path
-	}
-	return filepath.Join(dir, path)
-}
-
 // mountRequest is what the supervisor is asked to prepare.
 type mountRequest struct{ Bundle string }
 
@@ -247,9 +153,6 @@ func (c *call) startWith(ctx context.Context, st start) error {
 	}
 	if st.mount {
 		o.Prepare = mountRequest{Bundle: st.bundle}
-	}
-	if c.flags.Bool("tty") && !term.IsTerminal(int(c.std.in.Fd())) {
-		return usagef("run: --tty needs a terminal on standard input")
 	}
 	if err := ctx.Err(); err != nil {
 		return err

@@ -25,6 +25,9 @@ type scratch struct {
 // name in the same place is somebody else's.
 const scratchPrefix = "run-"
 
+// runsDir is where a store has the scratch directories of runs.
+const runsDir = "run"
+
 const scratchFlags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
 
 // newScratch makes a directory below parent, and sweeps parent.
@@ -48,6 +51,17 @@ func newScratch(parent string) (_ *scratch, err error) {
 		}
 	}
 	return nil, errors.Join(fmt.Errorf("make run directory in %s: it is swept all the time", parent), p.Close())
+}
+
+// sweepRuns removes what killed runs left in a store, whichever command opens
+// it next.
+func sweepRuns(store string) {
+	p, err := os.OpenFile(filepath.Join(store, runsDir), scratchFlags, 0)
+	if err != nil {
+		return // there was no run
+	}
+	defer func() { _ = p.Close() }()
+	sweepScratch(p)
 }
 
 // lockDir locks the directory name in parent, or returns nil where it is gone

@@ -114,6 +114,7 @@ func (s *session) openStore(ctx context.Context) error {
 	s.store = store
 	s.explain.Store(store.Dir(), options.UserXattr)
 	s.client.Local = store
+	sweepRuns(store.Dir())
 	return nil
 }
 

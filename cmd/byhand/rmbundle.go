@@ -1,0 +1,53 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/byhand/byhand/bundle"
+)
+
+// sortRemovals tells the operands of rm apart. What could be both is the
+// image: ./NAME is the directory. A path is never an image.
+func (s *session) sortRemovals(ctx context.Context) (images, dirs []string, err error) {
+	for _, arg := range s.args {
+		if isPath(arg) {
+			dirs = append(dirs, arg)
+			continue
+		}
+		name, err := s.storedName(ctx, arg)
+		if err == nil {
+			_, err = s.store.Find(ctx, name, ocispec.Platform{})
+		}
+		switch {
+		case err == nil:
+			images = append(images, name)
+		case bundle.Made(arg):
+			dirs = append(dirs, arg)
+		default:
+			return nil, nil, s.listed(err)
+		}
+	}
+	return images, dirs, nil
+}
+
+// isPath tells what can be no image's name.
+func isPath(arg string) bool {
+	return strings.HasPrefix(arg, "/") || strings.HasPrefix(arg, "./") || strings.HasPrefix(arg, "../") || arg == "." || arg == ".."
+}
+
+func (s *session) removeBundles(dirs []string) error {
+	for _, dir := range dirs {
+		err := bundle.Remove(dir)
+		if err == nil {
+			err = s.store.Release(dir)
+		}
+		if err != nil {
+			return fmt.Errorf("rm: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,185 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/moby/sys/mountinfo"
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
+
+	"github.com/byhand/byhand/bundle"
+	"github.com/byhand/byhand/internal/sys"
+	"github.com/byhand/byhand/overlay"
+)
+
+// isBundle tells a directory from an image name. A directory whose name
+// could be an image's is one only if it holds a bundle, and if that is the
+// caller's or root's: in a directory where others write, alpine must not mean
+// what somebody else put there.
+func isBundle(arg string) bool {
+	if isPath(arg) {
+		return true
+	}
+	var st unix.Stat_t
+	err := sys.Stat(filepath.Join(arg, "config.json"), &st)
+	return err == nil && (st.Uid == 0 || int(st.Uid) == os.Geteuid())
+}
+
+// changesConfig names an option that was given and needs a config.json of
+// its own.
+func changesConfig(f *cli.Context) string {
+	for _, flag := range append(containerFlags(), rootfsFlags()...) {
+		if n := flag.Names()[0]; f.IsSet(n) {
+			return n
+		}
+	}
+	return ""
+}
+
+func doRunBundle(ctx context.Context, c *call) error {
+	dir, err := filepath.Abs(c.args[0])
+	if err != nil {
+		return fmt.Errorf("run %s: %w", c.args[0], err)
+	}
+	img, err := readBundle(c.args[0])
+	if err != nil {
+		return fmt.Errorf("run %s: %w", c.args[0], err)
+	}
+	if name := changesConfig(c.flags); name != "" {
+		return usagef("run: --%s is for an image; %s has its config.json, which you can edit", name, c.args[0])
+	}
+	r := bundleRun{dir: dir, img: img}
+	if img.RootFS == bundle.RootFSOverlay {
+		return inNamespace(r.run)(ctx, c)
+	}
+	return r.run(ctx, c)
+}
+
+// readBundle tells what the bundle in dir was made from: nothing that is
+// known, if another tool made it.
+func readBundle(dir string) (bundle.Image, error) {
+	img, err := bundle.ReadImage(dir)
+	begun := err == nil
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return img, err
+	}
+	_, err = os.Stat(filepath.Join(dir, "config.json"))
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && begun:
+		return img, fmt.Errorf("it was begun and never finished; make it again with byhand bundle IMAGE %s", dir)
+	case errors.Is(err, fs.ErrNotExist):
+		return img, fmt.Errorf("expected a bundle, found no config.json; byhand bundle IMAGE %s makes one", dir)
+	}
+	return img, err
+}
+
+// bundleRun is the run of a bundle directory.
+type bundleRun struct {
+	dir string
+	img bundle.Image
+}
+
+func (r bundleRun) run(ctx context.Context, c *call) (err error) {
+	mounted, err := mountinfo.Mounted(filepath.Join(r.dir, "rootfs"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("run %s: %w", r.dir, err)
+	}
+	mount := r.img.RootFS == bundle.RootFSOverlay && !mounted
+	lock, err := lockBundle(r.dir, mount)
+	if err != nil {
+		return fmt.Errorf("run %s: %w", r.dir, err)
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	if mount {
+		o, err := overlay.BundleMount(r.dir)
+		if err == nil {
+			err = checkLayers(ctx, r.dir, o)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if c.rest == nil {
+		return c.startWith(ctx, start{config: r.dir, bundle: r.dir, mount: mount})
+	}
+	tmp, err := newScratch(filepath.Join(r.dir, "run"))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.remove(tmp)) }()
+	if err := withArgs(tmp.dir, r.dir, c.rest); err != nil {
+		return err
+	}
+	return c.startWith(ctx, start{config: tmp.dir, bundle: r.dir, mount: mount, scratch: true})
+}
+
+// lockBundle keeps a bundle from being removed while it runs, and, where it is
+// mounted for one run alone, other runs away: an upper dir in two mounts at
+// once is undefined, overlayfs says.
+func lockBundle(dir string, alone bool) (*os.File, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	how := unix.LOCK_SH
+	if alone {
+		how = unix.LOCK_EX
+	}
+	if err := sys.Flock(int(f.Fd()), how|unix.LOCK_NB); err != nil {
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			err = errors.New("another command is using it; an overlay that several containers share is mounted first, with byhand overlay mount")
+		}
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// withArgs makes of other a second bundle directory, of a config.json alone,
+// that starts args on the root file system of dir. What else config.json says
+// stays as it is, known here or not.
+func withArgs(other, dir string, args []string) error {
+	raw, err := os.ReadFile(filepath.Join(dir, "config.json"))
+	if err != nil {
+		return fmt.Errorf("read bundle: %w", err)
+	}
+	var spec map[string]any
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	err = d.Decode(&spec)
+	process, ok1 := spec["process"].(map[string]any)
+	root, ok2 := spec["root"].(map[string]any)
+	if err != nil || !ok1 || !ok2 {
+		return fmt.Errorf("read bundle %s: config.json is not a runtime configuration", dir)
+	}
+	process["args"] = args
+	makeAbsolute(dir, root, "path")
+	mounts, _ := spec["mounts"].([]any)
+	for _, m := range mounts {
+		if m, ok := m.(map[string]any); ok && isBind(m) {
+			makeAbsolute(dir, m, "source")
+		}
+	}
+	if raw, err = json.Marshal(spec); err != nil {
+		return fmt.Errorf("write config.json: %w", err)
+	}
+	return os.WriteFile(filepath.Join(other, "config.json"), raw, 0o644)
+}
+
+func isBind(mount map[string]any) bool {
+	options, _ := mount["options"].([]any)
+	return mount["type"] == "bind" || slices.Contains(options, any("bind")) || slices.Contains(options, any("rbind"))
+}
+
+func makeAbsolute(dir string, object map[string]any, key string) {
+	if path, ok := object[key].(string); ok && !filepath.IsAbs(path) {
+		object[key] = filepath.Join(dir, path)
+	}
+}
