@@ -37,6 +37,12 @@ func plain(layers [][]testtar.Entry) [][]byte {
 // writeImage writes an OCI image layout of layers, plain or gzip.
 func writeImage(t *testing.T, dir string, layers [][]byte) {
 	t.Helper()
+	writeImageConfig(t, dir, layers, nil)
+}
+
+// writeImageConfig is writeImage for an image that has a "config".
+func writeImageConfig(t *testing.T, dir string, layers [][]byte, process map[string]any) {
+	t.Helper()
 	if err := os.MkdirAll(filepath.Join(dir, "blobs/sha256"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +61,10 @@ func writeImage(t *testing.T, dir string, layers [][]byte) {
 		return raw
 	}
 	platform := ocispec.Platform{OS: "linux", Architecture: runtime.GOARCH}
-	config := ocispec.Image{Platform: platform, RootFS: ocispec.RootFS{Type: "layers"}}
+	config := struct {
+		ocispec.Image
+		Config map[string]any `json:"config,omitempty"`
+	}{Image: ocispec.Image{Platform: platform, RootFS: ocispec.RootFS{Type: "layers"}}, Config: process}
 	manifest := ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest}
 	for _, raw := range layers {
 		mediaType, diffID := ocispec.MediaTypeImageLayer, digest.FromBytes(raw)

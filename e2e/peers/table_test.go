@@ -14,7 +14,7 @@ const asByhand = "as byhand"
 // TestTable: docs/differences.md has a row for each case in which a peer's
 // tree differs, and no others, and says which peer's does.
 func TestTable(t *testing.T) {
-	rows := table(t, "../../docs/differences.md")
+	rows := table(t, "../../docs/differences.md", "case")
 	head := rows["case"]
 	if len(head) != 4 || !strings.Contains(head[1], "umoci "+umociVersion) || !strings.Contains(head[2], "containerd "+containerdVersion) {
 		t.Fatalf("columns %q", head)
@@ -64,9 +64,9 @@ func alike(a, b outcome) bool {
 	return slices.Equal(a.differ, b.differ) && (a.refuses == "") == (b.refuses == "")
 }
 
-// table reads the first table of a document: the cells by those of the first
-// column.
-func table(t *testing.T, name string) map[string][]string {
+// table reads the table of a document that begins with the cell head: the
+// cells by those of the first column.
+func table(t *testing.T, name, head string) map[string][]string {
 	t.Helper()
 	raw, err := os.ReadFile(name)
 	if err != nil {
@@ -74,11 +74,11 @@ func table(t *testing.T, name string) map[string][]string {
 	}
 	rows := map[string][]string{}
 	for line := range strings.Lines(string(raw)) {
-		if !strings.HasPrefix(line, "|") {
-			if len(rows) > 0 {
-				break
-			}
+		if len(rows) == 0 && !strings.HasPrefix(line, "| "+head+" |") {
 			continue
+		}
+		if !strings.HasPrefix(line, "|") {
+			break
 		}
 		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
 		for i := range cells {
