@@ -108,7 +108,7 @@ func newContainer(t *testing.T) container {
 		"proc/":      "", "sys/": "", "dev/": "", "tmp/": "", "root/": "",
 		"data/file": "content of the image\n",
 	}
-	for applet := range strings.FieldsSeq("sh id env pwd cat mount grep ls touch hostname stat head mkdir mknod sleep tty stty") {
+	for applet := range strings.FieldsSeq("sh id env pwd cat mount grep ls touch hostname stat head mkdir mknod sleep tty stty unshare wc ping") {
 		files["bin/"+applet] = "->busybox"
 	}
 	makeTree(t, c.rootfs, files)

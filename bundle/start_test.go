@@ -40,6 +40,18 @@ echo "hosts=$(head -n 1 /etc/hosts 2>/dev/null)"; echo "addhost=$(try touch /etc
 echo "pts=$(try ls /dev/ptmx)"; echo "mqueue=$(try ls /dev/mqueue)"
 echo "volume=$(cat /data/file 2>/dev/null)"; echo "volumewrite=$(try touch /data/w)"
 echo "volumeflags=$(flags /data)"; echo "procflags=$(flags /proc)"
+echo "userns=$(try unshare --user true)" # needs no capability: only the filter forbids it
+echo "zero=$(head -c 3 /dev/zero | wc -c)"; echo "random=$(head -c 3 /dev/urandom | wc -c)"
+writes() { echo x >"$1"; }
+opens() { true <>"$1"; }
+echo "devnull=$(try writes /dev/null)"; echo "full=$(try writes /dev/full)"; echo "ptmx=$(try opens /dev/ptmx)"
+echo "tty=$(stat -c %a /dev/tty)"; echo "fd=$(echo through | cat /dev/fd/0)"
+echo "shmflags=$(flags /dev/shm)"; echo "mqueueflags=$(flags /dev/mqueue)"; echo "sysflags=$(flags /sys)"
+empties() { true >"$1"; }
+echo "sysrq=$(try empties /proc/sysrq-trigger)"; echo "irq=$(try mkdir /proc/irq/x)"
+echo "keys=$(head -c 1 /proc/keys 2>/dev/null)"; echo "timers=$(head -c 1 /proc/timer_list 2>/dev/null)"; echo "acpi=$(ls /proc/acpi 2>/dev/null)"
+echo "port=$(cat /proc/sys/net/ipv4/ip_unprivileged_port_start)"; echo "umask=$(umask)"
+echo "loopback=$(try ping -c 1 -w 2 127.0.0.1)"
 echo "one=$(cat /etc/one 2>/dev/null)"; echo "src=$(cat /src/f 2>/dev/null)"; echo "srcwrite=$(try touch /src/w)"
 `
 
@@ -100,6 +112,10 @@ func startCases() []startCase {
 				"CapInh": capBits(), "CapAmb": capBits(), "CapPrm": defaults, "CapEff": defaults, "CapBnd": defaults,
 				"NoNewPrivs": "0", "Seccomp": "2", "kcore": "", "firmware": "", "sysctl": "no", "root": "yes",
 				"tmp": "yes", "sys": "no", "interfaces": "lo", "null": "yes", "pts": "yes", "mqueue": "yes",
+				"userns": "no", "zero": "3", "random": "3", "devnull": "yes", "full": "no", "ptmx": "yes", "tty": "666",
+				"fd": "through", "sysrq": "no", "irq": "no", "keys": "", "timers": "", "acpi": "", "port": "0", "umask": "0022",
+				"mqueueflags": "rw,nosuid,nodev,noexec,relatime", "procflags": "rw,nosuid,nodev,noexec,relatime",
+				"sysflags": "ro,nosuid,nodev,noexec,relatime", "loopback": "yes",
 			},
 		},
 		{
@@ -133,7 +149,21 @@ func startCases() []startCase {
 		{
 			name:   "privileged",
 			change: func(o *bundle.Options, _ container) { o.Privileged = true },
-			want:   map[string]string{"Seccomp": "0", "uid": "0"},
+			want:   map[string]string{"Seccomp": "0", "uid": "0", "userns": "yes"},
+		},
+		{
+			name: "everything dropped, one added",
+			change: func(o *bundle.Options, _ container) {
+				o.CapDrop, o.CapAdd = []string{"ALL"}, []string{"cap_chown"}
+			},
+			want: map[string]string{"CapBnd": capBits(0), "CapEff": capBits(0), "CapAmb": capBits(), "userns": "no", "NoNewPrivs": "0"},
+		},
+		{
+			name: "everything but one",
+			change: func(o *bundle.Options, _ container) {
+				o.CapAdd, o.CapDrop = []string{"ALL"}, []string{"MKNOD"}
+			},
+			want: map[string]string{"mknod": "no", "userns": "yes", "Seccomp": "2"},
 		},
 		{
 			name:   "host network",
