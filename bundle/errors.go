@@ -57,18 +57,22 @@ func (e *UserError) Error() string {
 // UnmappedError reports a user or group ID that the container's user
 // namespace does not have.
 type UnmappedError struct {
-	Kind string // "user" or "group"
-	ID   uint32
-	Have string // the IDs there are, as in "0, 1-65536"
+	Kind   string // "user" or "group"
+	ID     uint32
+	Have   string // the IDs there are, as in "0, 1-65536"
+	Remedy string // what to type; empty where the caller knows no better than this package
 }
 
 func (e *UnmappedError) Error() string {
-	file := "/etc/subuid"
-	if e.Kind == "group" {
-		file = "/etc/subgid"
+	remedy := e.Remedy
+	if remedy == "" {
+		file := "/etc/subuid"
+		if e.Kind == "group" {
+			file = "/etc/subgid"
+		}
+		remedy = "give the calling user a larger range in " + file + ", as in NAME:100000:65536, and install newuidmap"
 	}
-	return fmt.Sprintf("map %s ID %d: the user namespace has %s; give the calling user a larger range in %s, as in NAME:100000:65536, and install newuidmap",
-		e.Kind, e.ID, e.Have, file)
+	return fmt.Sprintf("map %s ID %d: the user namespace has %s; %s", e.Kind, e.ID, e.Have, remedy)
 }
 
 // RootError reports something in the root filesystem that cannot be used, or

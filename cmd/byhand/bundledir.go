@@ -15,6 +15,7 @@ import (
 	"github.com/byhand/byhand/bundle"
 	"github.com/byhand/byhand/internal/explain"
 	"github.com/byhand/byhand/internal/sys"
+	"github.com/byhand/byhand/internal/userns"
 	"github.com/byhand/byhand/overlay"
 	"github.com/byhand/byhand/pull"
 )
@@ -205,6 +206,9 @@ func (p *bundlePlan) fill(ctx context.Context, img *pull.Image, layers []overlay
 	}
 	defer func() { _ = root.Close() }()
 	result, err := bundle.Spec(img.Config.Raw, root, p.options)
+	if u, ok := errors.AsType[*bundle.UnmappedError](err); ok {
+		u.Remedy = userns.Remedy()
+	}
 	if err != nil {
 		return err
 	}

@@ -96,9 +96,9 @@ func runImage(ctx context.Context, s *session) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.remove(tmp)) }()
 	options.Name = filepath.Base(tmp.dir)
 	plan := &bundlePlan{session: s, dir: filepath.Join(tmp.dir, "bundle"), rootfs: rootfs, options: options, scratch: true}
+	defer func() { err = errors.Join(err, s.remove(tmp), s.store.Release(plan.dir)) }()
 	if err := plan.write(ctx, img, layers); err != nil {
 		return err
 	}

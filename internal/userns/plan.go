@@ -39,6 +39,25 @@ func MakePlan() (Plan, error) {
 	return makePlan(s, os.Geteuid(), os.Getegid(), files{"/etc/subuid", "/etc/subgid", lookPath})
 }
 
+// Remedy is what to type so that the user who this process is outside any
+// namespace of its own has more ids: the line for /etc/subuid, where there is
+// none.
+func Remedy() string {
+	s, err := Inspect()
+	if err != nil || s.Kind == HostRoot {
+		return ""
+	}
+	uid := int(s.OuterUID)
+	p, err := makePlan(Status{UIDs: 1}, uid, uid, files{"/etc/subuid", "/etc/subgid", lookPath})
+	switch {
+	case err != nil:
+		return ""
+	case p.Shortfall != "":
+		return p.Shortfall + "; to change that: " + p.Remedy
+	}
+	return "give " + userName(uid) + " larger ranges in /etc/subuid and /etc/subgid"
+}
+
 func makePlan(s Status, euid, egid int, f files) (Plan, error) {
 	if euid == 0 && s.UIDs > 1 {
 		return rootPlan()
