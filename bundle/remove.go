@@ -33,7 +33,7 @@ func (e *RemoveError) Unwrap() error { return e.Err }
 // [WriteImage].
 func Made(dir string) bool {
 	state, _ := Inspect(dir)
-	return (state == StateComplete || state == StateInterrupted) && ownImage(dir)
+	return state == StateInterrupted || state == StateComplete && ownImage(dir)
 }
 
 // Remove deletes the bundle in dir, whole or interrupted, with all that its
@@ -79,7 +79,7 @@ func removable(f *os.File, dir string) error {
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return &RemoveError{Path: dir, Reason: "another byhand is using it", Remedy: "wait for it to end", Err: err}
 	}
-	if !ownImage(f.Name()) {
+	if !ownImage(f.Name()) && !Made(f.Name()) {
 		return &RemoveError{
 			Path: dir, Reason: "expected the image.json of a bundle that byhand made, found none",
 			Remedy: "what something else made is not removed", Err: fs.ErrNotExist,

@@ -47,6 +47,11 @@ func TestRemove(t *testing.T) {
 	if err := bundle.Remove(dir); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("once more: %v", err)
 	}
+	begun := t.TempDir()
+	makeTree(t, begun, map[string]string{".image.json.1": "{"})
+	if err := bundle.Remove(begun); err != nil {
+		t.Error(err)
+	}
 	interrupted := removableBundle(t)
 	if err := os.Remove(filepath.Join(interrupted, "config.json")); err != nil {
 		t.Fatal(err)
