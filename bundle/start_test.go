@@ -5,11 +5,13 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/byhand/byhand/bundle"
 	"github.com/byhand/byhand/internal/testneed"
@@ -284,5 +286,57 @@ func TestTerminal(t *testing.T) {
 				t.Errorf("on a terminal: %v\n%q\n%q", err, out, errOut)
 			}
 		})
+	}
+}
+
+// TestRecursiveReadOnly: a volume that is read-only is so with what is mounted
+// below its source.
+func TestRecursiveReadOnly(t *testing.T) {
+	testneed.Root(t)
+	if !bundle.DetectHost().RecursiveReadOnly {
+		testneed.Missing(t, "the kernel has no mount_setattr(2), Linux 5.12")
+	}
+	for name, runtime := range runtimes(t) {
+		for _, s := range shapes() {
+			t.Run(name+"/"+s.name, func(t *testing.T) {
+				c := newContainer(t)
+				makeTree(t, c.dir, map[string]string{"src/below/": ""})
+				below := filepath.Join(c.dir, "src/below")
+				must(t, unix.Mount("tmpfs", below, "tmpfs", 0, "mode=777"))
+				t.Cleanup(func() { _ = unix.Unmount(below, unix.MNT_DETACH) })
+				o := s.options()
+				o.Volumes = []string{filepath.Dir(below) + ":/ro:ro", filepath.Dir(below) + ":/rw"}
+				script := `for v in ro rw; do if touch /$v/below/x; then echo $v=yes; else echo $v=no; fi; done 2>/dev/null`
+				c.write(t, imageConfig(t, map[string]any{"Cmd": []string{"/bin/sh", "-c", script}}), o)
+				out, errOut, err := c.start(t, runtime, s)
+				if out != "ro=no\nrw=yes\n" {
+					t.Errorf("%v: %q %q", err, out, errOut)
+				}
+			})
+		}
+	}
+}
+
+// TestDevices: a container can make a device node, and open none but those
+// that every container has.
+func TestDevices(t *testing.T) {
+	testneed.Root(t)
+	devices := bundle.DetectHost().Devices
+	at := slices.IndexFunc(devices, func(d specs.LinuxDevice) bool { // one that may be opened without a capability
+		return d.Path == "/dev/fuse" || d.Path == "/dev/loop-control" || d.Type == "b"
+	})
+	if at < 0 {
+		testneed.Missing(t, "no /dev/fuse, /dev/loop-control or disk")
+	}
+	d := devices[at]
+	script := fmt.Sprintf(`mknod /tmp/d %s %d %d; if true </tmp/d; then echo yes; else echo no; fi 2>/dev/null`, d.Type, d.Major, d.Minor)
+	for name, runtime := range runtimes(t) {
+		for privileged, want := range map[bool]string{false: "no\n", true: "yes\n"} {
+			c := newContainer(t)
+			c.write(t, imageConfig(t, map[string]any{"Cmd": []string{"/bin/sh", "-c", script}}), bundle.Options{Privileged: privileged})
+			if out, errOut, err := c.start(t, runtime, shapes()[0]); out != want {
+				t.Errorf("%s, privileged %v: %v: %q %q", name, privileged, err, out, errOut)
+			}
+		}
 	}
 }
