@@ -72,7 +72,7 @@ func TestStartEdited(t *testing.T) {
 	testneed.Tool(t, "jq")
 	const script = `echo "files=$(ulimit -n)"; echo "umask=$(umask)"; set -- $(grep ' /tmp ' /proc/mounts); echo "tmp=$3"
 set -- $(grep ' /dev/shm ' /proc/mounts); echo "shm=$4"; echo "somaxconn=$(cat /proc/sys/net/core/somaxconn)"
-set -- $(grep ^Seccomp: /proc/self/status); echo "seccomp=$2"`
+set -- $(grep ' /mnt ' /proc/mounts); echo "mnt=$4"; set -- $(grep ^Seccomp: /proc/self/status); echo "seccomp=$2"`
 	for name, runtime := range runtimes(t) {
 		t.Run(name, func(t *testing.T) {
 			c := newContainer(t)
@@ -82,7 +82,7 @@ set -- $(grep ^Seccomp: /proc/self/status); echo "seccomp=$2"`
 				t.Fatal(err)
 			}
 			for _, edit := range edits(t) {
-				if regexp.MustCompile(`rlimits|umask|"/tmp"|shm|somaxconn|keyctl|fuse`).MatchString(edit) {
+				if regexp.MustCompile(`rlimits|umask|"/tmp"|"/mnt"|shm|somaxconn|keyctl|fuse`).MatchString(edit) {
 					data = jq(t, edit, data)
 				}
 			}
@@ -95,7 +95,7 @@ set -- $(grep ^Seccomp: /proc/self/status); echo "seccomp=$2"`
 			}
 			got := facts(t, out)
 			for k, want := range map[string]string{
-				"files": "512", "umask": "0027", "tmp": "tmpfs", "shm": "size=1048576k", "somaxconn": "1024", "seccomp": "2",
+				"files": "512", "umask": "0027", "tmp": "tmpfs", "shm": "size=1048576k", "somaxconn": "1024", "seccomp": "2", "mnt": "ro,",
 			} {
 				if !strings.Contains(got[k], want) {
 					t.Errorf("%s: expected %q, found %q", k, want, got[k])
