@@ -257,6 +257,9 @@ func (s *session) result(ctx context.Context, end *message, waitErr error) (int,
 	if ctx.Err() != nil {
 		return end.Code, ctx.Err()
 	}
+	if err := s.io.lost(); err != nil {
+		return CodeFailed, err
+	}
 	return end.Code, nil
 }
 

@@ -19,6 +19,9 @@ type plumbing struct {
 	out    []tap
 	err    tap // held back until release or discard
 	copies sync.WaitGroup
+
+	mu     sync.Mutex
+	failed error // the first write that the caller's side refused
 }
 
 // tap is a pipe from the container and where it leads.
@@ -117,20 +120,39 @@ func (p *plumbing) release() {
 		go p.in.run()
 	}
 	for _, t := range append(p.out, p.err) {
-		p.copies.Go(t.copy)
+		p.copies.Go(func() { p.copy(t) })
 	}
 	p.out, p.err = nil, tap{}
 }
 
 // copy copies to the end of the container's stream. When nobody takes it any
-// more, closing the pipe tells the container so.
-func (t tap) copy() {
+// more, closing the pipe tells the container so. A reader that has gone is no
+// failure, nor is a terminal that hung up; a full disk is.
+func (p *plumbing) copy(t tap) {
 	defer func() { _ = t.from.Close() }()
 	if t.to == nil {
 		_, _ = io.Copy(io.Discard, t.from)
 		return
 	}
-	_, _ = io.CopyBuffer(struct{ io.Writer }{t.to}, struct{ io.Reader }{t.from}, make([]byte, 64<<10))
+	_, err := io.CopyBuffer(struct{ io.Writer }{t.to}, struct{ io.Reader }{t.from}, make([]byte, 64<<10))
+	if err == nil || errors.Is(err, unix.EPIPE) || errors.Is(err, unix.EIO) {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.failed == nil {
+		p.failed = err
+	}
+}
+
+// lost tells why output of the container did not arrive, after drain.
+func (p *plumbing) lost() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.failed != nil {
+		return fmt.Errorf("pass on the container's output: %w", p.failed)
+	}
+	return nil
 }
 
 // discard returns what the runtime said on standard error instead of starting

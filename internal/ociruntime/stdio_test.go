@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/byhand/byhand/internal/ociruntime"
 	"github.com/byhand/byhand/internal/testbundle"
 	"github.com/byhand/byhand/internal/testneed"
 )
@@ -124,6 +125,25 @@ func TestBrokenPipe(t *testing.T) {
 				t.Errorf("exit code %d, want 141 or 1", code)
 			}
 		})
+	}
+}
+
+// TestFullDisk: output that did not arrive is an error, whatever the container
+// ended with; a container that wrote none does not care.
+func TestFullDisk(t *testing.T) {
+	testneed.Root(t)
+	for script, want := range map[string]int{"echo lost": ociruntime.CodeFailed, "echo lost; exit 3": ociruntime.CodeFailed, "exit 3": 3} {
+		full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = full.Close() }()
+		run := newCaller(t, runSpec{Bundle: shell(t, script)}, nil)
+		run.Stdout = full
+		code := run.code(t)
+		if said := strings.Contains(run.out.String(), "no space left on device"); code != want || said != (want == ociruntime.CodeFailed) {
+			t.Errorf("%s: exit code %d, want %d: %q", script, code, want, run.out.String())
+		}
 	}
 }
 
