@@ -37,7 +37,7 @@ func TestManyRuns(t *testing.T) {
 			slots <- struct{}{}
 			defer func() { <-slots }()
 			if i%3 == 0 {
-				l.killed(image, token)
+				l.killed(image, token, func() { time.Sleep(time.Duration(rand.IntN(400)) * time.Millisecond) })
 				return
 			}
 			if r := l.byhand("run", image, "--", "exit", fmt.Sprint(i)); r.code != i {
@@ -55,6 +55,18 @@ func TestManyRuns(t *testing.T) {
 	}
 	// Any command that opens the store sweeps it, not only another run.
 	l.must(l.byhand("images"))
+	l.killed(image, token, func() {
+		for range 500 {
+			if len(names(t, l.path("store/run"))) > 0 {
+				return
+			}
+			time.Sleep(2 * time.Millisecond)
+		}
+	})
+	if len(names(t, l.path("store/run"))) == 0 {
+		t.Error("a killed run left no run directory; there is nothing to sweep")
+	}
+	l.must(l.byhand("images"))
 	l.eventually("run directories", func() []string { return names(t, l.path("store/run")) })
 	l.must(l.byhand("prune"))
 	if left := names(t, l.path("store/staging")); len(left) > 0 {
@@ -62,9 +74,9 @@ func TestManyRuns(t *testing.T) {
 	}
 }
 
-// killed starts a container that would last, and kills byhand at some moment
-// of its start or life.
-func (l lab) killed(image, token string) {
+// killed starts a container that would last, and kills byhand after wait, at
+// some moment of its start or life.
+func (l lab) killed(image, token string, wait func()) {
 	l.t.Helper()
 	cmd := exec.Command(shared.byhand, "--store", l.path("store"), "--quiet", "run", "--env", "TOKEN="+token, image, "--", "sleep", "600s")
 	cmd.Env = append(os.Environ(), "HOME="+l.dir)
@@ -72,7 +84,7 @@ func (l lab) killed(image, token string) {
 		l.t.Error(err)
 		return
 	}
-	time.Sleep(time.Duration(rand.IntN(400)) * time.Millisecond)
+	wait()
 	if err := cmd.Process.Kill(); err != nil {
 		l.t.Error(err)
 	}
