@@ -112,7 +112,7 @@ func (c *copier) file(ctx context.Context, name string, m meta, dirfd int, base 
 		return c.fail("open", name, errors.Join(err, fs.ErrInvalid))
 	}
 	fd, err := rootfd.Retry(func() (int, error) {
-		return unix.Openat(dirfd, base, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+		return sys.Openat(dirfd, base, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	})
 	if err != nil {
 		return c.fail("make", name, err)

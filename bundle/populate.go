@@ -58,7 +58,7 @@ func PopulateVolumes(ctx context.Context, bundleDir string, volumes []Volume, ro
 // openVolumes opens the directory for volumes. A link in its place is refused.
 func openVolumes(bundleDir string) (int, error) {
 	bundle, err := rootfd.Retry(func() (int, error) {
-		return unix.Open(bundleDir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		return sys.Open(bundleDir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	})
 	if err != nil {
 		return -1, err
@@ -72,7 +72,7 @@ func openVolumes(bundleDir string) (int, error) {
 
 func openDir(dirfd int, name string) (int, error) {
 	return rootfd.Retry(func() (int, error) {
-		return unix.Openat(dirfd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		return sys.Openat(dirfd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	})
 }
 

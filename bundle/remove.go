@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/byhand/byhand/internal/rootfd"
+	"github.com/byhand/byhand/internal/sys"
 )
 
 // RemoveError reports a directory that Remove does not touch.
@@ -47,7 +48,7 @@ func Remove(dir string) error {
 	if err != nil {
 		return fmt.Errorf("remove bundle %s: %w", dir, err)
 	}
-	parent, err := unix.Open(filepath.Dir(abs), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	parent, err := sys.Open(filepath.Dir(abs), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("remove bundle %s: %w", dir, err)
 	}
@@ -67,7 +68,7 @@ func Remove(dir string) error {
 	if err := Clear(f); err != nil {
 		return err
 	}
-	err = unix.Unlinkat(parent, filepath.Base(abs), unix.AT_REMOVEDIR)
+	err = sys.Unlinkat(parent, filepath.Base(abs), unix.AT_REMOVEDIR)
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("remove bundle %s: remove the empty directory: %w", dir, err)
 	}
@@ -76,7 +77,7 @@ func Remove(dir string) error {
 
 // removable locks the bundle and looks for what forbids to remove it.
 func removable(f *os.File, dir string) error {
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := sys.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return &RemoveError{Path: dir, Reason: "another byhand is using it", Remedy: "wait for it to end", Err: err}
 	}
 	if !ownImage(f.Name()) && !Made(f.Name()) {

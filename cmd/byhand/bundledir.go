@@ -157,7 +157,7 @@ func (p *bundlePlan) claim() (*os.File, error) {
 // from it would be theirs to choose.
 func (p *bundlePlan) warnOwner(f *os.File) {
 	var st unix.Stat_t
-	if unix.Fstat(int(f.Fd()), &st) != nil {
+	if sys.Fstat(int(f.Fd()), &st) != nil {
 		return
 	}
 	switch {

@@ -68,7 +68,7 @@ func sweepRuns(store string) {
 // or somebody's.
 func lockDir(parent *os.File, name string) *os.File {
 	fd, err := rootfd.Retry(func() (int, error) {
-		return unix.Openat(int(parent.Fd()), name, scratchFlags, 0)
+		return sys.Openat(int(parent.Fd()), name, scratchFlags, 0)
 	})
 	if err != nil {
 		return nil
