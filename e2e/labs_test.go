@@ -73,13 +73,20 @@ var spoiled = []struct {
 	{1, "cp answer.txt a; echo 404 > answer.txt", "mv a answer.txt", "404 is not it"},
 	{1, "mv tags.json t; echo '{}' > tags.json", "mv t tags.json", "the tags: expected latest v1"},
 	{1, "mv challenge.txt c; echo HTTP/1.1 200 OK > challenge.txt", "mv c challenge.txt", "ask without a token"},
+	{1, "cp headers.txt h; echo HTTP/1.1 401 Unauthorized > headers.txt", "mv h headers.txt", "headers.txt: expected status 200"},
+	{1, "cp tags.json t; echo HTTP/1.1 200 OK > tags.json", "mv t tags.json", "without -i"},
+	{2, "cp $LAB/image/index.json i; : > $LAB/image/index.json", "mv i $LAB/image/index.json", "is no index any more"},
+	{2, "cp $LAB/image/index.json i; cp i j; jq '.manifests[1].digest |= ltrimstr(\"sha256:\")' j > $LAB/image/index.json", "mv i $LAB/image/index.json", "a digest begins with sha256:"},
+	{2, "cp latest.after l; : > latest.after", "mv l latest.after", "a new token is needed"},
 	{2, "cp $LAB/image/index.json i; cp i j; jq '.manifests[1].size += 1' j > $LAB/image/index.json", "mv i $LAB/image/index.json", "the descriptor's size"},
 	{2, "cp $LAB/image/index.json i; cp i j; jq '.manifests[1] = .manifests[0] | .manifests[1].annotations[] = \"latest\"' j > $LAB/image/index.json", "mv i $LAB/image/index.json", "the tag latest is still at"},
 	{2, "cp latest.after l; cp v1.after latest.after", "mv l latest.after", "scripts/lab restart"},
+	{3, "cp config.json c; echo '{\"errors\":[{\"code\":\"UNAUTHORIZED\"}]}' > config.json", "mv c config.json", "a token lives five minutes"},
 	{3, "cp answer.txt a; echo blob > answer.txt", "mv a answer.txt", "blob is not it"},
 	{3, "cp chains.txt c; cp c d; sed '3s/a/b/' d > chains.txt; sed -i '3s/0/1/' chains.txt", "mv c chains.txt", "echo would add a newline"},
 	{3, "cp chains.txt c; jq -r '.rootfs.diff_ids[]' config.json > chains.txt", "mv c chains.txt", "chain ID 2"},
 	{4, "touch 4/srv/notes/.wh.two.txt", "rm 4/srv/notes/.wh.two.txt", "overlayfs would show it as a file"},
+	{4, "touch 4/var/lib/demo/.wh..wh..opq", "rm 4/var/lib/demo/.wh..wh..opq", "it becomes an attribute of its directory"},
 	{4, "rm 4/srv/notes/two.txt; touch 4/srv/notes/two.txt", "rm 4/srv/notes/two.txt; mknod 4/srv/notes/two.txt c 0 0", "mknod FILE c 0 0"},
 	{4, "setfattr -x trusted.overlay.opaque 4/var/lib/demo", "setfattr -n trusted.overlay.opaque -v y 4/var/lib/demo", "the opaque directory"},
 	{4, "setfattr -n trusted.overlay.opaque -v y 4/var/lib", "setfattr -x trusted.overlay.opaque 4/var/lib", "4/var/lib is opaque, too"},
@@ -87,6 +94,7 @@ var spoiled = []struct {
 	{5, "touch merged/var/lib/demo/x", "rm merged/var/lib/demo/x", "rm -r, then mkdir"},
 	{5, "cp ../4/5/etc/motd m; echo container >> ../4/5/etc/motd", "mv m ../4/5/etc/motd", "never write to a lower directory"},
 	{6, "cp config.json c; cp c d; jq '.process.env -= [\"HOME=/home/demo\"]' d > config.json", "mv c config.json", "HOME is missing"},
+	{6, "cp config.json c; cp c d; jq '.process.env = [\"PATH=/bin\"] + .process.env' d > config.json", "mv c config.json", "the environment has PATH twice"},
 	{6, "cp config.json c; cp c d; jq '.process.args += [\"sh\"]' d > config.json", "mv c config.json", "Entrypoint, then Cmd"},
 	{6, "cp config.json c; cp c d; jq '.process.user.additionalGids = []' d > config.json", "mv c config.json", "names demo in one more group"},
 	{6, "cp config.json c; echo '{' > config.json", "mv c config.json", "config.json is no JSON"},
@@ -216,7 +224,7 @@ func (c *course) solve(n int) {
 
 func (c *course) agrees(n int) {
 	c.t.Helper()
-	if out, err := c.command("scripts/lab", "check", fmt.Sprint(n)); err != nil {
+	if out, err := c.command("scripts/lab", "check", fmt.Sprint(n)); err != nil || !bytes.Contains(out, fmt.Appendf(nil, "Lab %d is done.", n)) {
 		c.t.Fatalf("lab %d: the check refuses what is right: %s", n, out)
 	}
 }

@@ -20,13 +20,22 @@ no() {
 
 # file NAME [HINT] wants a file that holds something.
 file() {
-	[ -e "$1" ] || no "$LAB/${PWD##*/}/$1 is missing" "${2:-}"
-	[ -s "$1" ] || no "$1 is empty" "${2:-}"
+	[ -e "$1" ] || no "$LAB/${PWD##*/}/$1 is missing" "${2:-${page:-the page} says what goes into it}"
+	[ -s "$1" ] || no "$1 is empty" "${2:-${page:-the page} says what goes into it}"
+}
+
+# fetched NAME [HINT] wants a file from the registry, and no refusal.
+fetched() {
+	[ ! -e "$1" ] || [ -s "$1" ] ||
+		no "$1 is empty" "after five minutes, and after scripts/lab restart, a new token is needed"
+	file "$1" "${2:-}"
+	! head -c 200 "$1" | grep -q '"errors"' ||
+		no "$1 holds what the registry said instead: $(head -c 200 "$1")" "a token lives five minutes: get a new one, and fetch again"
 }
 
 # same WHAT EXPECTED FOUND [HINT]
 same() {
-	[ "$2" = "$3" ] || no "$1: expected $2, found $3" "${4:-}"
+	[ "$2" = "$3" ] || no "$1: expected ${2:-nothing}, found ${3:-nothing}" "${4:-}"
 	ok "$1"
 }
 
