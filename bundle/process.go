@@ -164,10 +164,10 @@ func (d *draft) user() error {
 // group. Groups that root lost are not worth a word: none keeps it out.
 func (d *draft) supplementary() []uint32 {
 	var list []uint32
-	lost := 0
+	lost, why := 0, "the user namespace does not have them"
 	switch have := d.gidMappings(); {
 	case d.setgroupsDenied():
-		lost = len(d.id.Groups)
+		lost, why = len(d.id.Groups), "a runtime that makes the user namespace itself cannot set them; byhand run IMAGE can"
 	default:
 		list = []uint32{d.id.GID}
 		for _, gid := range d.id.Groups {
@@ -179,7 +179,7 @@ func (d *draft) supplementary() []uint32 {
 		}
 	}
 	if lost > 0 && d.id.UID != 0 {
-		d.warn(fmt.Sprintf("%d supplementary groups of the user left out: they cannot be set in this user namespace", lost))
+		d.warn(fmt.Sprintf("supplementary groups of the user left out (%d): %s", lost, why))
 	}
 	return list
 }

@@ -32,7 +32,11 @@ func removableBundle(t *testing.T) string {
 			t.Fatal(err)
 		}
 	}
-	t.Cleanup(func() { _ = os.Chmod(filepath.Join(dir, "rootfs/locked"), 0o755) })
+	t.Cleanup(func() { // so that the test's own directory can go
+		for _, locked := range []string{"rootfs/locked", "rootfs/locked/in"} {
+			_ = os.Chmod(filepath.Join(dir, locked), 0o755)
+		}
+	})
 	return dir
 }
 

@@ -7,6 +7,8 @@ import (
 	"syscall"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/byhand/byhand/internal/shell"
 )
 
 // LayerError reports which layer of an image could not be added. Index counts
@@ -65,7 +67,13 @@ type InUseError struct {
 }
 
 func (e *InUseError) Error() string {
-	return fmt.Sprintf("remove %s: in use by %s; remove or unmount that first", e.What, strings.Join(e.Users, ", "))
+	remedy := "unmount or remove that first"
+	for _, u := range e.Users {
+		if dir, ok := strings.CutPrefix(u, bundleUser("")); ok {
+			remedy = "remove the bundle first, with byhand rm " + shell.Quote(dir)
+		}
+	}
+	return fmt.Sprintf("remove %s: in use by %s; %s", e.What, strings.Join(e.Users, ", "), remedy)
 }
 
 // SpaceError reports a file system without room. Sizes are in bytes. It is a

@@ -29,7 +29,7 @@ type BundleError struct {
 }
 
 func (e *BundleError) Error() string {
-	return fmt.Sprintf("read bundle %s: %s; make the bundle again", e.Dir, e.Reason)
+	return fmt.Sprintf("read bundle %s: %s", e.Dir, e.Reason)
 }
 
 // Prepare makes the parts of a bundle that its overlay mount needs: lower/1 to
@@ -128,18 +128,18 @@ func BundleMount(bundleDir string) (MountOptions, error) {
 	}
 	names, err := os.ReadDir(filepath.Join(dir, bundleLower))
 	if errors.Is(err, fs.ErrNotExist) {
-		return MountOptions{}, &BundleError{Dir: dir, Reason: "it has no directory lower, so it is no overlay bundle"}
+		return MountOptions{}, &BundleError{Dir: dir, Reason: "it has no directory lower: its rootfs is plain files, which need no mount, or it is no bundle"}
 	}
 	if err != nil {
 		return MountOptions{}, fmt.Errorf("read bundle: %w", err)
 	}
 	if len(names) == 0 {
-		return MountOptions{}, &BundleError{Dir: dir, Reason: "lower is empty"}
+		return MountOptions{}, &BundleError{Dir: dir, Reason: "lower is empty; make the bundle again"}
 	}
 	for i := range names {
 		path := filepath.Join(dir, bundleLower, strconv.Itoa(i+1))
 		if _, err := os.Lstat(path); err != nil {
-			return MountOptions{}, &BundleError{Dir: dir, Reason: fmt.Sprintf("lower holds %d names and %d is not among them", len(names), i+1)}
+			return MountOptions{}, &BundleError{Dir: dir, Reason: fmt.Sprintf("lower holds %d names and %d is not among them; make the bundle again", len(names), i+1)}
 		}
 		o.Lower = append(o.Lower, path)
 	}

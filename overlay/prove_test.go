@@ -150,7 +150,7 @@ func TestRepairInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = s.Repair(t.Context(), sources(srcs...), []int{3}, overlay.AddOptions{})
-	if used := as[*overlay.InUseError](t, err); len(used.Users) != 1 || used.Users[0] != "the overlay mounted on "+m.Target {
+	if used := as[*overlay.InUseError](t, err); len(used.Users) != 1 || used.Users[0] != "the overlay mount on "+m.Target {
 		t.Errorf("users are %q", used.Users)
 	}
 	if n := srcs[2].opened.Load(); n != 1 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/byhand/byhand/internal/logins"
+	"github.com/byhand/byhand/internal/userns"
 	"github.com/byhand/byhand/overlay"
 	"github.com/byhand/byhand/pull"
 )
@@ -227,6 +229,7 @@ func (s *session) parse(arg string) (pull.Reference, error) {
 // files and helpers of podman and docker.
 func (s *session) readLogins() error {
 	s.logins.AuthFile = s.flags.String("authfile")
+	s.logins.UID = func() int { return userns.OuterUID(os.Getuid()) }
 	creds := s.flags.String("creds")
 	if s.flags.Bool("creds-stdin") {
 		if creds != "" {

@@ -38,6 +38,9 @@ type Finder struct {
 	// AuthFile is looked at first among the files, and must exist.
 	AuthFile string
 
+	// UID is whose files are looked for; nil means this process's user. In a
+	// user namespace of one's own that is another number than outside.
+	UID func() int
 	// Getenv is os.Getenv unless set; tests set it.
 	Getenv func(string) string
 }
@@ -82,6 +85,13 @@ type file struct {
 	required bool // the user named it
 }
 
+func (f Finder) uid() int {
+	if f.UID != nil {
+		return f.UID()
+	}
+	return os.Getuid()
+}
+
 // files lists the credential files in the order in which they count.
 func (f Finder) files() []file {
 	getenv := f.Getenv
@@ -98,7 +108,7 @@ func (f Finder) files() []file {
 	if d := getenv("XDG_RUNTIME_DIR"); d != "" {
 		list = append(list, file{filepath.Join(d, "containers/auth.json"), false})
 	} else {
-		list = append(list, file{fmt.Sprintf("/run/containers/%d/auth.json", os.Getuid()), false})
+		list = append(list, file{fmt.Sprintf("/run/containers/%d/auth.json", f.uid()), false})
 	}
 	home := getenv("HOME")
 	if d := getenv("XDG_CONFIG_HOME"); d != "" {
@@ -118,7 +128,7 @@ func (f Finder) files() []file {
 // if the file is not there.
 func (f Finder) fromFile(ctx context.Context, file file, repository string) (login Login, source string, found bool, err error) {
 	c, err := readConfig(file.path)
-	if errors.Is(err, fs.ErrNotExist) && !file.required {
+	if (errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)) && !file.required {
 		return Login{}, "", false, nil
 	}
 	if err != nil {

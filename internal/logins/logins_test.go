@@ -297,3 +297,15 @@ func ExampleFinder() {
 	// jo auth.json <nil>
 	// login(redacted)
 }
+
+// TestWhose looks in the runtime directory of the user outside a user
+// namespace, where XDG_RUNTIME_DIR does not name it.
+func TestWhose(t *testing.T) {
+	p := newPlaces(t)
+	delete(p.env, "XDG_RUNTIME_DIR")
+	f := logins.Finder{UID: func() int { return 4242 }, Getenv: p.getenv}
+	_, source, err := f.Find(t.Context(), "r.test/app")
+	if want := "/run/containers/4242/auth.json"; !strings.Contains(source, want) || err != nil {
+		t.Errorf("looked for %q, error %v; want %s among it", source, err, want)
+	}
+}

@@ -34,3 +34,20 @@ func readMap(path string) ([]specs.LinuxIDMapping, error) {
 	}
 	return list, nil
 }
+
+// OuterUID returns the user ID that the user with the ID uid here has in the
+// parent user namespace, or uid if that cannot be told.
+func OuterUID(uid int) int {
+	text, err := os.ReadFile("/proc/self/uid_map")
+	if err != nil {
+		return uid
+	}
+	m, err := parseMap(text)
+	if err != nil {
+		return uid
+	}
+	if outer, ok := m.outer(uint32(uid)); ok {
+		return int(outer)
+	}
+	return uid
+}
