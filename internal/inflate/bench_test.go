@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"io"
 	"os"
+	"strings"
 	"testing"
 
 	kgzip "github.com/klauspost/compress/gzip"
@@ -12,7 +13,8 @@ import (
 	"github.com/byhand/byhand/internal/inflate"
 )
 
-// benchData is what a layer is like: this test's own program, and text.
+// benchData is what a layer is like: this test's own program, or the file that
+// INFLATE_BENCH_FILE names, packed already if it ends in .gz.
 func benchData(b *testing.B) (packed []byte, size int) {
 	b.Helper()
 	name := os.Getenv("INFLATE_BENCH_FILE")
@@ -26,8 +28,25 @@ func benchData(b *testing.B) (packed []byte, size int) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	if strings.HasSuffix(name, ".gz") {
+		n, err := inflated(data)
+		if err != nil {
+			b.Fatal(err)
+		}
+		return data, n
+	}
 	data = data[:min(len(data), 24<<20)]
 	return gzipped(b, data, gzip.Header{}), len(data)
+}
+
+// inflated is the size of gzip's content.
+func inflated(packed []byte) (int, error) {
+	r, err := kgzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return 0, err
+	}
+	n, err := io.Copy(io.Discard, r)
+	return int(n), err
 }
 
 // recycler is a sink that reuses two buffers.

@@ -1,35 +1,38 @@
 package inflate
 
-// fast decodes symbols for as long as neither input nor output is near its end:
-// each round reads up to 16 bytes of input and writes less than Slack bytes.
+// fastInput is how many bytes of input a round reads at most.
+const fastInput = 16
+
+// fastPortable decodes symbols for as long as neither input nor output is near its end:
+// each round reads up to fastInput bytes and writes less than Slack bytes.
 //
 // After a refill hold counts at least 56 bits. Three literals of the first table
 // take at most 33; a length takes 20 with a second table and extra bits, a
 // distance 28. So one refill serves up to three literals, or two and the
 // length after them, and a second one serves the distance.
-func (d *Decoder) fast() state { //nolint:funlen // one loop over registers; calls would spill them for every symbol
+func (d *Decoder) fastPortable() state { //nolint:funlen // one loop over registers; calls would spill them for every symbol
 	in, pos, hold, n := d.in, d.pos, d.hold, d.n
 	out, op, begin, limit := d.out, d.op, d.begin, d.limit
 	lit, dist := &d.lit, &d.dist
 	s := needMore
-	last := len(in) - 16
+	last := len(in) - fastInput
 	for pos <= last && op < limit {
 		hold |= load64(in, pos) << (n & 63)
 		pos += int((63 - n) >> 3)
 		n |= 56
-		e := lit[hold&(1<<litBits-1)]
+		e := lit[hold&litMask]
 		if e&flagLiteral != 0 {
 			hold >>= e & countMask
 			n -= uint(e & countMask)
 			out[op] = byte(e >> 16)
 			op++
-			e = lit[hold&(1<<litBits-1)]
+			e = lit[hold&litMask]
 			if e&flagLiteral != 0 {
 				hold >>= e & countMask
 				n -= uint(e & countMask)
 				out[op] = byte(e >> 16)
 				op++
-				e = lit[hold&(1<<litBits-1)]
+				e = lit[hold&litMask]
 				if e&flagLiteral != 0 {
 					hold >>= e & countMask
 					n -= uint(e & countMask)
@@ -70,7 +73,7 @@ func (d *Decoder) fast() state { //nolint:funlen // one loop over registers; cal
 		hold |= load64(in, pos) << (n & 63)
 		pos += int((63 - n) >> 3)
 		n |= 56
-		e = dist[hold&(1<<distBits-1)]
+		e = dist[hold&distMask]
 		if e&flagOther != 0 {
 			if e&flagLink == 0 {
 				s = corrupt

@@ -50,11 +50,12 @@ type Decoder struct {
 	begin int    // first byte of the window
 	limit int    // flush when op is here
 
-	fixed bool // the tables are those of the fixed code
-	lens  [288 + 32]uint8
-	pre   [1 << 7]uint32
-	lit   [litSize]uint32
-	dist  [distSize]uint32
+	portable bool // do without assembly
+	fixed    bool // the tables are those of the fixed code
+	lens     [288 + 32]uint8
+	pre      [1 << 7]uint32
+	lit      [litSize]uint32
+	dist     [distSize]uint32
 }
 
 // NewDecoder returns a decoder from src to sink.

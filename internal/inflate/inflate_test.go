@@ -15,16 +15,21 @@ import (
 
 // chunks is a source of chunks of some size.
 type chunks struct {
-	data []byte
-	size int
+	data  []byte
+	size  int
+	fence fence // of the chunk in use
 }
 
 func (c *chunks) Next() []byte {
+	c.fence.put()
+	c.fence = fence{}
 	if len(c.data) == 0 {
 		return nil
 	}
 	n := min(c.size, len(c.data))
-	chunk := bytes.Clone(c.data[:n]) // its own memory, so that overruns show
+	c.fence = getFence(n)
+	chunk := c.fence.last(n)
+	copy(chunk, c.data)
 	c.data = c.data[n:]
 	return chunk
 }
@@ -35,16 +40,31 @@ type collector struct {
 	got  bytes.Buffer
 	ends int // flushes of less than size
 	max  int // fail beyond that, if not 0
+
+	fences [2]fence // as many buffers as are out at a time
+	turn   int
 }
 
 var errFull = errors.New("collector is full")
 
 func (c *collector) Next() ([]byte, error) {
-	b := make([]byte, inflate.HistorySize+c.size+inflate.Slack)
+	size := inflate.HistorySize + c.size + inflate.Slack
+	c.turn ^= 1
+	if c.fences[c.turn].pages == 0 {
+		c.fences[c.turn] = getFence(size)
+	}
+	b := c.fences[c.turn].last(size)
 	for i := range b {
 		b[i] = 0xa5 // stale memory is not zero
 	}
 	return b, nil
+}
+
+// done gives the memory back.
+func (c *collector) done() {
+	for _, f := range c.fences {
+		f.put()
+	}
 }
 
 func (c *collector) Flush(b []byte, n int) error {
@@ -58,9 +78,22 @@ func (c *collector) Flush(b []byte, n int) error {
 	return nil
 }
 
-func decode(packed []byte, in, out int) ([]byte, error) {
+// newDecoder reads packed in chunks of a size. done gives memory back.
+func newDecoder(packed []byte, size int, c *collector, portable bool) (d *inflate.Decoder, done func()) {
+	src := &chunks{data: packed, size: size}
+	d = inflate.NewDecoder(src, c)
+	d.SetPortable(portable)
+	return d, func() {
+		src.fence.put()
+		c.done()
+	}
+}
+
+func decode(packed []byte, in, out int, portable bool) ([]byte, error) {
 	c := &collector{size: out}
-	err := inflate.NewDecoder(&chunks{packed, in}, c).Inflate()
+	d, done := newDecoder(packed, in, c, portable)
+	defer done()
+	err := d.Inflate()
 	if err == nil && c.ends > 1 {
 		err = errors.New("more than one short flush")
 	}
@@ -119,13 +152,15 @@ func sample(r *rand.Rand, n int) []byte {
 	return b[:n]
 }
 
-func TestInflate(t *testing.T) {
+func TestInflate(t *testing.T) { bothWays(t, testInflate) }
+
+func testInflate(t *testing.T, portable bool) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for i := range 300 {
 		data := sample(r, []int{0, 1, 100, 5000, 70_000, 300_000}[i%6])
 		packed := deflate(t, data, []int{-2, -1, 0, 1, 6, 9}[r.IntN(6)])
 		in, out := []int{1, 7, 16, 17, 1000, 4096, 1 << 20}[r.IntN(7)], []int{1024, 4096, 65536}[r.IntN(3)]
-		got, err := decode(packed, in, out)
+		got, err := decode(packed, in, out, portable)
 		if err != nil || !bytes.Equal(got, data) {
 			t.Fatalf("round %d, chunks of %d and %d: %d bytes, %v; want %d bytes", i, in, out, len(got), err, len(data))
 		}
@@ -134,7 +169,7 @@ func TestInflate(t *testing.T) {
 
 // compare holds the package against compress/flate in both directions. What is
 // refused may have had other output before.
-func compare(t *testing.T, packed []byte, in, out int) {
+func compare(t *testing.T, packed []byte, in, out int, portable bool) {
 	t.Helper()
 	const limit = 1 << 20
 	want, wantErr := io.ReadAll(io.LimitReader(flate.NewReader(bytes.NewReader(packed)), limit))
@@ -142,7 +177,9 @@ func compare(t *testing.T, packed []byte, in, out int) {
 		return
 	}
 	c := &collector{size: out, max: limit}
-	gotErr := inflate.NewDecoder(&chunks{packed, in}, c).Inflate()
+	d, done := newDecoder(packed, in, c, portable)
+	defer done()
+	gotErr := d.Inflate()
 	if errors.Is(gotErr, errFull) {
 		gotErr = nil
 	}
@@ -156,7 +193,9 @@ func compare(t *testing.T, packed []byte, in, out int) {
 	}
 }
 
-func TestInflateDamaged(t *testing.T) {
+func TestInflateDamaged(t *testing.T) { bothWays(t, testInflateDamaged) }
+
+func testInflateDamaged(t *testing.T, portable bool) {
 	r := rand.New(rand.NewPCG(3, 4))
 	for i := range 3000 {
 		packed := deflate(t, sample(r, 1+r.IntN(6000)), []int{-2, 0, 1, 6}[i%4])
@@ -170,7 +209,7 @@ func TestInflateDamaged(t *testing.T) {
 				packed[r.IntN(min(len(packed), 1+r.IntN(len(packed))))] ^= 1 << r.IntN(8)
 			}
 		}
-		compare(t, packed, 1+r.IntN(200), 1024+r.IntN(1024))
+		compare(t, packed, 1+r.IntN([]int{20, 200, 8000}[i%3]), 1024+r.IntN(1024), portable)
 	}
 }
 
@@ -182,7 +221,8 @@ func FuzzInflate(f *testing.F) {
 	f.Add([]byte{0x03, 0x00}, 1)                   // fixed code, nothing in it
 	f.Add([]byte{0x05, 0xe0, 0x81, 0x08, 0x00}, 1) // dynamic code
 	f.Fuzz(func(t *testing.T, packed []byte, in int) {
-		compare(t, packed, 1+in&0xffff, 1024)
+		compare(t, packed, 1+in&0xffff, 1024, false)
+		compare(t, packed, 1+in&0xffff, 1024, true)
 	})
 }
 
@@ -200,7 +240,9 @@ func gzipped(t testing.TB, data []byte, h gzip.Header) []byte {
 	return b.Bytes()
 }
 
-func TestGunzip(t *testing.T) {
+func TestGunzip(t *testing.T) { bothWays(t, testGunzip) }
+
+func testGunzip(t *testing.T, portable bool) {
 	r := rand.New(rand.NewPCG(7, 8))
 	one, two := sample(r, 100_000), sample(r, 3000)
 	a := gzipped(t, one, gzip.Header{Name: "name", Comment: "comment", Extra: make([]byte, 300)})
@@ -233,7 +275,9 @@ func TestGunzip(t *testing.T) {
 	} {
 		for _, size := range []int{1, 3, 100, 1 << 20} {
 			c := &collector{size: 2048}
-			trailing, err := inflate.NewDecoder(&chunks{tt.packed, size}, c).Gunzip()
+			d, done := newDecoder(tt.packed, size, c, portable)
+			trailing, err := d.Gunzip()
+			done()
 			if !errors.Is(err, tt.err) || trailing != tt.trailing || err == nil && !bytes.Equal(c.got.Bytes(), tt.want) {
 				t.Errorf("%s, chunks of %d: %d bytes, trailing %v, %v; want %d, %v, %v",
 					tt.name, size, c.got.Len(), trailing, err, len(tt.want), tt.trailing, tt.err)
@@ -243,12 +287,16 @@ func TestGunzip(t *testing.T) {
 }
 
 // Matches must not reach into the member before.
-func TestGunzipWindow(t *testing.T) {
+func TestGunzipWindow(t *testing.T) { bothWays(t, testGunzipWindow) }
+
+func testGunzipWindow(t *testing.T, portable bool) {
 	first := gzipped(t, []byte("something to refer to"), gzip.Header{})
 	// A fixed block: match of length 3, distance 1, as the first symbol.
 	second := append([]byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3}, 0x03, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 	c := &collector{size: 2048}
-	_, err := inflate.NewDecoder(&chunks{append(first, second...), 1 << 20}, c).Gunzip()
+	d, done := newDecoder(append(first, second...), 1<<20, c, portable)
+	defer done()
+	_, err := d.Gunzip()
 	if !errors.Is(err, inflate.ErrCorrupt) {
 		t.Errorf("error %v, want ErrCorrupt", err)
 	}

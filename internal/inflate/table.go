@@ -11,6 +11,9 @@ const (
 	litSize  = 4096 // powers of two, so that a mask proves an index
 	distSize = 512
 	maxBits  = 15 // longest code
+
+	litMask  = 1<<litBits - 1
+	distMask = 1<<distBits - 1
 )
 
 // An entry of a table:

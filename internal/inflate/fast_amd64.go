@@ -1,0 +1,46 @@
+package inflate
+
+import "golang.org/x/sys/cpu"
+
+// hasBMI2 says whether the processor has what fastBMI2 uses: every server's since
+// 2013.
+var hasBMI2 = cpu.X86.HasBMI2 && cpu.X86.HasSSSE3
+
+// fastBMI2 is fastPortable in assembly.
+//
+//go:noescape
+func fastBMI2(d *Decoder, repeats *[16]repeatPattern) state
+
+func (d *Decoder) fast() state {
+	if !hasBMI2 || d.portable {
+		return d.fastPortable()
+	}
+	if len(d.in) < fastInput {
+		return needMore // there may be no memory at all to compute addresses in
+	}
+	// What else fastBMI2 relies on, in a form that panics where it is not so.
+	_ = d.out[d.limit : d.limit+Slack]
+	_ = d.out[d.begin:d.op]
+	_ = d.in[d.pos:]
+	return fastBMI2(d, &repeats)
+}
+
+// repeatPattern repeats the first bytes of a 16-byte word.
+type repeatPattern struct {
+	shuffle [16]uint8 // where each byte comes from
+	stride  uint64    // bytes of whole repetitions
+	_       uint64
+}
+
+// repeats are the patterns by how many bytes repeat. 0 is unused.
+var repeats = makeRepeats()
+
+func makeRepeats() (patterns [16]repeatPattern) {
+	for n := 1; n < len(patterns); n++ {
+		for i := range patterns[n].shuffle {
+			patterns[n].shuffle[i] = uint8(i % n)
+		}
+		patterns[n].stride = uint64(16 - 16%n)
+	}
+	return patterns
+}

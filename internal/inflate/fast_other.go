@@ -1,0 +1,5 @@
+//go:build !amd64
+
+package inflate
+
+func (d *Decoder) fast() state { return d.fastPortable() }
