@@ -2,6 +2,7 @@ package tarstream
 
 import (
 	"bytes"
+	"encoding/binary"
 	"strconv"
 )
 
@@ -121,22 +122,39 @@ func formatOf(b []byte) format {
 	return formatV7
 }
 
-// checksumOK compares the sum of the block with the one it names. Historic
-// implementations summed signed bytes.
+// checksumOK compares the sum of the block with the one it names, whose own
+// bytes count as spaces. Historic implementations summed signed bytes.
 func checksumOK(b []byte) bool {
 	want, ok := parseOctal(fSum.of(b))
 	if !ok {
 		return false
 	}
-	var unsigned, signed int64
-	for i, c := range b[:blockSize] {
-		if i >= fSum.from && i < fSum.to {
-			c = ' '
-		}
-		unsigned += int64(c)
-		signed += int64(int8(c))
+	unsigned, negative := sumBytes(b[:blockSize])
+	unsignedField, negativeField := sumBytes(fSum.of(b))
+	unsigned += int64(fSum.to-fSum.from)*' ' - unsignedField
+	return want == unsigned || want == unsigned-256*(negative-negativeField)
+}
+
+// sumBytes adds the bytes of b, at most 512 and a multiple of 8, and counts those
+// that are negative when signed. It takes eight at a time: in each of four
+// lanes of 16 bits lies the sum of every eighth byte and the one after it.
+func sumBytes(b []byte) (sum, negative int64) {
+	const lanes = 0x00ff00ff00ff00ff
+	var acc, high uint64
+	for ; len(b) >= 8; b = b[8:] {
+		w := binary.LittleEndian.Uint64(b)
+		acc += w&lanes + w>>8&lanes
+		high += w >> 7 & 0x0101010101010101
 	}
-	return want == unsigned || want == signed
+	for range 4 {
+		sum += int64(acc & 0xffff)
+		acc >>= 16
+	}
+	for range 8 {
+		negative += int64(high & 0xff)
+		high >>= 8
+	}
+	return sum, negative
 }
 
 // parseBlock fills h from a header block and returns the field at fault, if
@@ -255,6 +273,18 @@ func parseNumber(b []byte) (int64, bool) {
 
 // parseOctal reads octal digits with spaces and NULs around them.
 func parseOctal(b []byte) (int64, bool) {
+	// As all writers of today have it: digits up to a NUL. Up to 20 of them
+	// cannot overflow.
+	var plain int64
+	for i, c := range b[:min(len(b), 20)] {
+		if c == 0 && i > 0 {
+			return plain, true
+		}
+		if c < '0' || c > '7' {
+			break
+		}
+		plain = plain<<3 | int64(c-'0')
+	}
 	b = bytes.Trim(b, " \x00")
 	if i := bytes.IndexByte(b, 0); i >= 0 {
 		b = b[:i]

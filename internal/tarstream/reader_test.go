@@ -415,3 +415,39 @@ func TestGlobal(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkNext reads entries of small files, with the PAX record that GNU tar
+// writes for each in its posix format.
+func BenchmarkNext(b *testing.B) {
+	var archive bytes.Buffer
+	w := tar.NewWriter(&archive)
+	const entries = 1000
+	for i := range entries {
+		h := &tar.Header{Name: fmt.Sprintf("usr/share/some/place/file-%d", i), Mode: 0o644, Size: 100, ModTime: time.Unix(1, 5), Format: tar.FormatPAX}
+		if err := w.WriteHeader(h); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := w.Write(make([]byte, 100)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		r := tarstream.NewReader(bytes.NewReader(archive.Bytes()), tarstream.Options{HeaderSize: 1 << 20})
+		n := 0
+		for ; ; n++ {
+			if _, err := r.Next(); errors.Is(err, io.EOF) {
+				break
+			} else if err != nil {
+				b.Fatal(err)
+			}
+		}
+		if n != entries {
+			b.Fatalf("%d entries", n)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/entries, "ns/entry")
+}
