@@ -61,7 +61,9 @@ func sniff(head []byte) compression {
 // or was made wrong.
 func (s *stream) decode(ctx context.Context) error {
 	defer close(s.out)
-	defer close(s.toDiff)
+	if s.diff != nil {
+		defer s.diff.end()
+	}
 	in := &input{blocks: s.toDecode}
 	defer in.drain()
 	kind := plain
@@ -69,7 +71,7 @@ func (s *stream) decode(ctx context.Context) error {
 	if s.diffID != "" && s.diffID != s.desc.Digest {
 		kind = sniff(in.peek())
 	}
-	out := &output{ring: s.outRing, in: in, to: s.out, toDiff: s.toDiff, object: s.object, limits: s.limits}
+	out := &output{ring: s.outRing, in: in, to: s.out, diff: s.diff, object: s.object, limits: s.limits}
 	if kind == plain {
 		s.forward(in)
 		return nil
@@ -106,7 +108,7 @@ func (s *stream) forward(in *input) {
 		}
 		if !s.plain {
 			b.refs.Add(1)
-			s.toDiff <- b
+			s.diff.add(b)
 		}
 		s.out <- b
 	}
@@ -192,7 +194,7 @@ type output struct {
 	ring   *ring
 	in     *input
 	to     chan<- *block
-	toDiff chan<- *block
+	diff   *hashing
 	object string
 	limits Limits
 	total  int64
@@ -210,8 +212,8 @@ func (o *output) emit(b *block, data []byte) error {
 		b.release()
 		return nil
 	}
-	o.toDiff <- b
 	o.to <- b
+	o.diff.add(b)
 	return checkRatio(o.object, o.limits, o.total, o.in.consumed)
 }
 

@@ -89,7 +89,7 @@ func (l *Layer) open(ctx context.Context, diffID digest.Digest, o OpenOptions) (
 	} else if err := l.openBody(ctx, s); err != nil {
 		return nil, err
 	}
-	s.start(ctx, l.source.pool)
+	s.start(ctx, l.source.pool, l.source.hashers)
 	return s, nil
 }
 

@@ -18,6 +18,7 @@ type source struct {
 	name     string // of the image, for messages
 	limits   Limits
 	pool     *blockPool
+	hashers  *hashers
 }
 
 // newSource chooses the provider for ref's transport. It lives until the
@@ -45,6 +46,7 @@ func (c *Client) newSource(ctx context.Context, ref Reference) (*source, error) 
 		name:     ref.String(),
 		limits:   c.Limits.withDefaults(),
 		pool:     newBlockPool(),
+		hashers:  newHashers(),
 	}, nil
 }
 

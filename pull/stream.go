@@ -15,13 +15,15 @@ var errClosed = errors.New("read layer: the stream is closed")
 // A stream delivers one blob, decompressed or as it is. Its stages run at the
 // same time, each in a goroutine, and hand blocks to one another:
 //
-//	fetch ─┬─► hash (digest), keep
+//	fetch ─┬─► hash (digest)
+//	       ├─► keep
 //	       └─► decode ─┬─► hash (diff ID)
 //	                   └─► Read, NextChunk
 //
-// Every channel has room for all blocks of its ring, so that sending never
-// blocks; a stage waits only for content or for a free block, and stops when
-// the context is done. That is why cancelling ends all of them.
+// Hashing is done by workers that all streams of the image share. Every channel
+// has room for all blocks of its ring, so that sending never blocks; a stage
+// waits only for content or for a free block, and stops when the context is
+// done. That is why cancelling ends all of them.
 type stream struct {
 	object  string
 	desc    ocispec.Descriptor
@@ -35,8 +37,9 @@ type stream struct {
 	reject  func() // told once if the bytes were not those of desc
 
 	in, outRing          *ring
-	toHash, toDecode     chan *block
-	toDiff, out          chan *block
+	toKeep, toDecode     chan *block
+	out                  chan *block
+	digest, diff         *hashing // diff is nil without a diff ID
 	cancel               context.CancelCauseFunc
 	stopped              func() error // why the context is done, nil if it is not
 	stages               sync.WaitGroup
@@ -51,28 +54,38 @@ type stream struct {
 }
 
 // start runs the stages of s. The stream must be closed.
-func (s *stream) start(parent context.Context, pool *blockPool) {
+func (s *stream) start(parent context.Context, pool *blockPool, h *hashers) {
 	ctx, cancel := context.WithCancelCause(parent)
 	s.cancel = cancel
 	s.in, s.outRing = newRing(pool, inBlocks), newRing(pool, outBlocks)
 	room := max(inBlocks, outBlocks)
-	s.toHash, s.toDecode = make(chan *block, room), make(chan *block, room)
-	s.toDiff, s.out = make(chan *block, room), make(chan *block, room)
+	s.toDecode, s.out = make(chan *block, room), make(chan *block, room)
 	s.stopped = func() error { return context.Cause(ctx) }
-	s.stages.Go(func() { s.fetchErr = s.fetch(ctx) })
-	s.stages.Go(func() { s.compressed = s.hashKept() })
-	s.stages.Go(func() { s.decodeErr = s.decode(ctx) })
-	if diffID := s.diffID; diffID != "" {
-		s.stages.Go(func() { s.unpacked = hashBlocks(s.toDiff, diffID) })
+	s.digest = h.begin(s.desc.Digest)
+	s.stages.Go(func() { s.compressed = s.digest.sum() })
+	if s.diffID != "" {
+		s.diff = h.begin(s.diffID)
+		s.stages.Go(func() { s.unpacked = s.diff.sum() })
 	}
+	if s.keep != nil {
+		s.toKeep = make(chan *block, room)
+		s.stages.Go(s.keepFresh)
+	}
+	s.stages.Go(func() { s.fetchErr = s.fetch(ctx) })
+	s.stages.Go(func() { s.decodeErr = s.decode(ctx) })
 }
 
 // fetch reads the blob to the size its descriptor states.
 func (s *stream) fetch(ctx context.Context) error {
-	defer close(s.toHash)
+	defer s.digest.end()
 	defer close(s.toDecode)
+	consumers := int32(2)
+	if s.toKeep != nil {
+		defer close(s.toKeep)
+		consumers++
+	}
 	for s.fetched < s.desc.Size {
-		b, err := s.in.get(ctx, 2)
+		b, err := s.in.get(ctx, consumers)
 		if err != nil {
 			return err
 		}
@@ -83,8 +96,11 @@ func (s *stream) fetch(ctx context.Context) error {
 		if s.resumed != nil {
 			b.fresh = int(s.resumed.fresh(s.fetched, int64(n)))
 		}
-		s.toHash <- b
 		s.toDecode <- b
+		if s.toKeep != nil {
+			s.toKeep <- b
+		}
+		s.digest.add(b)
 		if n > 0 {
 			s.notify(Event{Kind: EventProgress, Object: s.object, Digest: s.desc.Digest, Bytes: s.fetched, Total: s.desc.Size})
 		}
@@ -130,30 +146,18 @@ func readFull(r io.Reader, p []byte) (int, error) {
 	return n, nil
 }
 
-// hashKept computes the blob's digest and copies what is new of it to keep.
-func (s *stream) hashKept() digest.Digest {
-	h := newHash(s.desc.Digest)
-	for b := range s.toHash {
-		_, _ = h.Write(b.data) // a hash.Hash never fails
-		if s.keep != nil && b.fresh > 0 {
+// keepFresh copies what is new of the blob to keep.
+func (s *stream) keepFresh() {
+	failed := false
+	for b := range s.toKeep {
+		if b.fresh > 0 && !failed {
 			if _, err := s.keep.Write(b.data[len(b.data)-b.fresh:]); err != nil {
-				s.keep = nil
+				failed = true
 				s.cancel(err)
 			}
 		}
 		b.release()
 	}
-	return sum(s.desc.Digest, h)
-}
-
-// hashBlocks computes the digest of all blocks, by the algorithm of want.
-func hashBlocks(blocks <-chan *block, want digest.Digest) digest.Digest {
-	h := newHash(want)
-	for b := range blocks {
-		_, _ = h.Write(b.data) // a hash.Hash never fails
-		b.release()
-	}
-	return sum(want, h)
 }
 
 // verdict is how the stream ended, io.EOF if everything matched. The first of

@@ -1,0 +1,4 @@
+package sha256pair
+
+// HasSHA is for the tests.
+var HasSHA = hasSHA
