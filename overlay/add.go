@@ -240,6 +240,7 @@ func (t *task) make(ctx context.Context, turn *turn) error {
 	defer st.discard()
 	e := t.event(EventUnpacked)
 	e.Unpacked, e.Whiteouts, e.Opaques = st.result, st.whiteouts, st.opaques
+	e.Work = st.work
 	s.observe(e)
 	if st.open() {
 		if err := t.waitBelow(ctx); err != nil {

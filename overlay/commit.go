@@ -20,7 +20,8 @@ type staged struct {
 	path   string   // in staging; becomes layers/CHAINID
 	diff   *os.File // its diff directory
 	result unpack.Result
-	gone   bool // committed or removed
+	work   time.Duration // that Apply took, without waiting
+	gone   bool          // committed or removed
 
 	whiteouts, opaques []string // named by the layer, where Options.Markers asks for them
 }
@@ -64,7 +65,9 @@ func (t *task) stageOnce(ctx context.Context) (_ *staged, err error) {
 		return nil, err
 	}
 	in := &stream{r: rc}
+	began := time.Now()
 	st.result, err = st.apply(ctx, in)
+	st.work = time.Since(began) - in.waited
 	if err == nil {
 		// Apply reads to the end, but it is the end that proves the layer, so
 		// nothing is left to trust here.

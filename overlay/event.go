@@ -35,6 +35,7 @@ type Event struct {
 	// Options.Markers asks for them.
 	Whiteouts, Opaques []string
 	Elapsed            time.Duration // since the layer's work began
+	Work               time.Duration // of EventUnpacked: reading the tar and writing files, without waiting for the stream
 	Message            string
 	Err                error
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"syscall"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -36,13 +37,17 @@ type damaged interface{ Damaged() bool }
 type stream struct {
 	r   io.Reader
 	end error // nil while it has not ended, io.EOF, or the failure
+
+	waited time.Duration // in reads from r
 }
 
 func (s *stream) Read(p []byte) (int, error) {
 	if s.end != nil {
 		return 0, s.end
 	}
+	began := time.Now()
 	n, err := s.r.Read(p)
+	s.waited += time.Since(began)
 	if err != nil {
 		s.end = err
 	}
@@ -63,7 +68,9 @@ func (s chunkStream) NextChunk() ([]byte, error) {
 	if s.end != nil {
 		return nil, s.end
 	}
+	began := time.Now()
 	p, err := s.chunks.NextChunk()
+	s.waited += time.Since(began)
 	if err != nil {
 		s.end = err
 	}

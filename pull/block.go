@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/byhand/byhand/internal/inflate"
 )
@@ -54,6 +55,8 @@ type ring struct {
 	free  chan *block
 	made  int
 	limit int
+
+	waited time.Duration // for a free block
 }
 
 func newRing(pool *blockPool, limit int) *ring {
@@ -86,6 +89,8 @@ func (r *ring) take(ctx context.Context) (*block, error) {
 		b.home, b.data = r.free, nil
 		return b, nil
 	}
+	began := time.Now()
+	defer func() { r.waited += time.Since(began) }()
 	select {
 	case b := <-r.free:
 		return b, nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 )
 
 // A decoder turns one compressed blob into the blocks of its content. It
@@ -76,7 +77,10 @@ func (s *stream) decode(ctx context.Context) error {
 		s.forward(in)
 		return nil
 	}
+	began := time.Now()
 	err := s.decoder(kind).decode(ctx, in, out)
+	s.stats.Decompress = time.Since(began) - in.waited - s.outRing.waited
+	s.stats.TarBytes = out.total
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
@@ -121,6 +125,7 @@ type input struct {
 	cur      *block // under rest
 	rest     []byte
 	consumed int64 // bytes handed to the decoder
+	waited   time.Duration
 }
 
 // peek returns the beginning of the blob before anything was read.
@@ -140,7 +145,9 @@ func (in *input) take() *block {
 	b := in.next
 	in.next = nil
 	if b == nil {
+		began := time.Now()
 		b = <-in.blocks
+		in.waited += time.Since(began)
 	}
 	return b
 }

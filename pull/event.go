@@ -33,6 +33,9 @@ const (
 	EventResponse
 	// EventToken: a token service gave Token.
 	EventToken
+	// EventDone: the layer with Digest ended verified; Stats says what it took.
+	// It comes after the last EventVerified of it.
+	EventDone
 )
 
 // What states a digest, for Event.StatedBy.
@@ -59,6 +62,17 @@ type Event struct {
 	Exchange     *Exchange     // EventRequest, EventResponse; not to be changed
 	Choice       *Choice       // EventChosen
 	Token        *TokenGrant   // EventToken
+	Stats        Stats         // EventDone
+}
+
+// Stats is what one layer's stream took. The times are those of stages that
+// run side by side, so their sum may exceed the time that passed.
+type Stats struct {
+	Bytes      int64         // of the blob, compressed
+	TarBytes   int64         // uncompressed; 0 if nothing was decompressed
+	Network    time.Duration // spent in reads from where the blob comes from
+	Hash       time.Duration // computing both digests
+	Decompress time.Duration // without waiting for input or for a free buffer
 }
 
 // Choice tells which manifest of an index was taken for a platform, and why.

@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -43,6 +44,7 @@ type hashing struct {
 	pairs   bool // sha256pair knows the algorithm
 	done    chan struct{}
 	current *block // a worker's
+	spent   time.Duration
 
 	// Below hashers.mu.
 	blocks []*block
@@ -140,12 +142,16 @@ func (h *hashers) work() {
 		if first == nil {
 			return
 		}
+		began := time.Now()
 		if second == nil {
 			_, _ = first.hash.Write(first.current.data) // a hash.Hash never fails
 		} else {
 			sha256pair.Write(first.hash, second.hash, first.current.data, second.current.data)
 			second.current.release()
+			began = began.Add(time.Since(began) / 2) // half of it is for each
+			second.spent += time.Since(began)
 		}
+		first.spent += time.Since(began)
 		first.current.release()
 		h.giveBack(first, second)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -51,6 +52,7 @@ type stream struct {
 	compressed, unpacked digest.Digest
 	plain                bool // the diff ID is that of the blob's own bytes
 	fetched              int64
+	stats                Stats // each field is one stage's, until all have ended
 }
 
 // start runs the stages of s. The stream must be closed.
@@ -90,7 +92,9 @@ func (s *stream) fetch(ctx context.Context) error {
 			return err
 		}
 		want := b.room()[:min(blockSize, s.desc.Size-s.fetched)]
+		began := time.Now()
 		n, err := readFull(s.body, want)
+		s.stats.Network += time.Since(began)
 		s.fetched += int64(n)
 		b.data, b.fresh = want[:n], n
 		if s.resumed != nil {
@@ -185,9 +189,20 @@ func (s *stream) verdict() error {
 	}
 	if err == nil {
 		s.verified()
+		s.tell()
 		return io.EOF
 	}
 	return err
+}
+
+// tell reports what the stream took.
+func (s *stream) tell() {
+	s.stats.Bytes = s.fetched
+	s.stats.Hash = s.digest.spent
+	if s.diff != nil {
+		s.stats.Hash += s.diff.spent
+	}
+	s.notify(Event{Kind: EventDone, Object: s.object, Digest: s.desc.Digest, Stats: s.stats})
 }
 
 func (s *stream) diffVerdict() error {
@@ -204,6 +219,7 @@ func (s *stream) diffVerdict() error {
 	}
 	s.verified()
 	s.notify(Event{Kind: EventVerified, Object: object, Digest: s.diffID, StatedBy: ByConfig})
+	s.tell()
 	return io.EOF
 }
 

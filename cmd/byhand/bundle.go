@@ -81,7 +81,7 @@ func (s *session) makeBundle(ctx context.Context, find finder) (err error) {
 	if err := plan.write(ctx, img, layers); err != nil {
 		return err
 	}
-	return s.println(dir)
+	return s.printResult(img, dir, layers, dir)
 }
 
 // bundleOptions turns the flags into what config.json is made with, and

@@ -29,7 +29,7 @@ func globalFlags() []cli.Flag {
 		&cli.StringFlag{
 			Name: "progress", Usage: "show progress as `auto|tty|plain|json|none`", Value: "auto",
 		},
-		&cli.BoolFlag{Name: "json", Usage: "print JSON where a command prints a table"},
+		&cli.BoolFlag{Name: "json", Usage: "print JSON: tables, and what a pull took"},
 		&cli.BoolFlag{Name: "explain", Usage: "narrate every step on standard error, with the shell commands that do the same"},
 		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "no progress and no warnings"},
 		&cli.StringFlag{

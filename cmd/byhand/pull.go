@@ -33,5 +33,5 @@ func doPull(ctx context.Context, s *session) error {
 	if err := s.tag(ctx, img); err != nil {
 		return err
 	}
-	return s.println(img.Manifest.Descriptor.Digest)
+	return s.printResult(img, "", nil, img.Manifest.Descriptor.Digest)
 }

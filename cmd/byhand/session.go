@@ -28,6 +28,7 @@ type session struct {
 	logins   logins.Finder
 	said     sync.Map    // warnings given already
 	img      *pull.Image // whose layers the store is adding
+	stats    *statistics
 }
 
 // withSession runs h with a session and closes it.
@@ -53,7 +54,7 @@ func withStore(h func(context.Context, *session) error) handler {
 }
 
 func newSession(c *call) (*session, error) {
-	s := &session{call: c}
+	s := &session{call: c, stats: newStatistics()}
 	var err error
 	if err = s.checkLevel(); err != nil {
 		return nil, err
@@ -152,6 +153,7 @@ func (s *session) close() error {
 
 // observePull turns what a pull tells into what a person sees.
 func (s *session) observePull(e pull.Event) {
+	s.stats.pulled(e)
 	if s.explain != nil {
 		s.explain.Pull(e)
 		if e.Kind != pull.EventProgress && e.Kind != pull.EventWarning {
@@ -180,6 +182,7 @@ func (s *session) observeStore(e overlay.Event) {
 	if s.img != nil && e.Index >= 1 && e.Index <= len(s.img.Layers) {
 		layer = s.img.Layers[e.Index-1].Descriptor.Digest
 	}
+	s.stats.stored(layer, e)
 	s.explain.Overlay(e)
 	switch e.Kind {
 	case overlay.EventPresent:

@@ -33,22 +33,21 @@ func doUnpack(ctx context.Context, s *session) error {
 			return err
 		}
 	}
-	_, layers, err := s.unpacked(ctx, s.args[0], s.findWhole)
+	img, layers, err := s.unpacked(ctx, s.args[0], s.findWhole)
 	if err != nil {
 		return err
 	}
 	if len(s.args) == 1 {
+		var lines []any
 		for _, l := range layers {
-			if err := s.println(l.Dir); err != nil {
-				return err
-			}
+			lines = append(lines, l.Dir)
 		}
-		return nil
+		return s.printResult(img, "", layers, lines...)
 	}
 	if err := s.flatten(ctx, layers, s.args[1]); err != nil {
 		return err
 	}
-	return s.println(s.args[1])
+	return s.printResult(img, s.args[1], layers, s.args[1])
 }
 
 // checkEmpty refuses a directory that holds something, before anything is
