@@ -46,6 +46,9 @@ func settle(ctx context.Context, staging *os.File, parents []string, p unpack.Pe
 	if p.Empty() && len(p.Whiteouts) == 0 {
 		return nil
 	}
+	if onlyRoot(p) && len(parents) > 1 {
+		parents = parents[len(parents)-1:] // or images of many layers would take the square of their number
+	}
 	s, err := newSettler(staging, parents, p, userXattr)
 	if err != nil {
 		return err
@@ -73,6 +76,13 @@ func settle(ctx context.Context, staging *os.File, parents []string, p unpack.Pe
 		return s.hideBelow()
 	}
 	return nil
+}
+
+// onlyRoot says that nothing but the root's attributes is asked for, which the
+// topmost parent has: so it is with most layers that Docker makes.
+func onlyRoot(p unpack.Pending) bool {
+	return len(p.ImplicitDirs) == 1 && p.ImplicitDirs[0] == "." &&
+		len(p.HardLinks) == 0 && len(p.Whiteouts) == 0 && !p.OpaqueRoot
 }
 
 // settler is the work on one layer.
