@@ -339,7 +339,11 @@ func (l *layerSource) Open(ctx context.Context) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
-	return &keptLayer{ReadCloser: r, blob: w}, nil
+	kept := &keptLayer{ReadCloser: r, blob: w}
+	if stream, ok := r.(chunker); ok {
+		return chunked{keptLayer: kept, stream: stream}, nil
+	}
+	return kept, nil
 }
 
 // keptLayer commits the blob once the stream has ended well.
@@ -351,15 +355,33 @@ type keptLayer struct {
 
 func (k *keptLayer) Read(p []byte) (int, error) {
 	n, err := k.ReadCloser.Read(p)
+	return n, k.judge(err)
+}
+
+// chunked is a keptLayer whose stream hands out its own buffers.
+type chunked struct {
+	*keptLayer
+	stream chunker
+}
+
+type chunker interface{ NextChunk() ([]byte, error) }
+
+func (c chunked) NextChunk() ([]byte, error) {
+	p, err := c.stream.NextChunk()
+	return p, c.judge(err)
+}
+
+// judge commits the blob if err is the end of a stream that was whole.
+func (k *keptLayer) judge(err error) error {
 	if err == nil || k.err != nil {
-		return n, err
+		return err
 	}
 	if k.err = err; errors.Is(err, io.EOF) {
 		if cerr := k.blob.Commit(); cerr != nil {
-			return n, cerr
+			return cerr
 		}
 	}
-	return n, err
+	return err
 }
 
 // Close keeps the bytes of a stream that was given up or broke off.
