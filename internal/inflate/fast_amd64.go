@@ -4,7 +4,7 @@ import "golang.org/x/sys/cpu"
 
 // hasBMI2 says whether the processor has what fastBMI2 uses: every server's since
 // 2013.
-var hasBMI2 = cpu.X86.HasBMI2 && cpu.X86.HasSSSE3
+var hasBMI2 = cpu.X86.HasBMI1 && cpu.X86.HasBMI2 && cpu.X86.HasSSSE3
 
 // fastBMI2 is fastPortable in assembly.
 //

@@ -37,11 +37,15 @@
 	SHRXQ AX, BX, BX \
 	SUBL  AX, R11
 
-// LITERAL writes the literal of the entry AX.
+// LITERAL writes the literal of the entry AX, whose bits are consumed of R14, and
+// gets the next entry. A literal's second byte is litBits, so that the entry is
+// what BEXTR wants to know: where the next code begins, and how many bits count.
 #define LITERAL \
-	SHRL $16, AX   \
-	MOVB AX, (DI)  \
-	INCQ DI
+	BEXTRQ AX, R14, CX       \
+	SHRL   $16, AX           \
+	MOVB   AX, (DI)          \
+	INCQ   DI                \
+	MOVL   (R12)(CX*4), AX
 
 // VALUE(BITS, TEMP, TO) gets base and extra bits of the entry AX, which is lost.
 // BITS is hold before CONSUME.
@@ -113,13 +117,11 @@ top:
 	TESTL AX, AX
 	JNS   noLiteral
 	LITERAL
-	LOOKUP
 	MOVQ  BX, R14
 	CONSUME
 	TESTL AX, AX
 	JNS   noLiteral
 	LITERAL
-	LOOKUP
 	MOVQ  BX, R14
 	CONSUME
 	TESTL AX, AX
@@ -127,7 +129,6 @@ top:
 
 literal:
 	LITERAL
-	LOOKUP
 	JMP top
 
 noLiteral:

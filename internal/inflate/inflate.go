@@ -364,7 +364,11 @@ func (d *Decoder) look(table []uint32, width uint) (e uint32, used uint) {
 func (d *Decoder) symbol() (state, error) {
 	d.fill(48)
 	e, used := d.look(d.lit[:], litBits)
-	if used+uint(e>>8&15) > d.n || d.n == 0 {
+	code := uint(e >> 8 & 15)
+	if e&flagLiteral != 0 {
+		code = uint(e & countMask)
+	}
+	if used+code > d.n || d.n == 0 {
 		return corrupt, io.ErrUnexpectedEOF
 	}
 	if e&flagLiteral != 0 {

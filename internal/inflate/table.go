@@ -57,7 +57,7 @@ var (
 func litEntry(symbol int, n uint32) uint32 {
 	switch {
 	case symbol < 256:
-		return flagLiteral | uint32(symbol)<<16 | n<<8 | n
+		return flagLiteral | uint32(symbol)<<16 | litBits<<8 | n
 	case symbol == 256:
 		return flagOther | flagEnd | n<<8 | n
 	case symbol-257 < len(lengthBase):
