@@ -15,7 +15,7 @@
 //	layers/CHAINID/link                         the layer's short name
 //	layers/CHAINID/lower                        its parents' short links, nearest first: l/B:l/A
 //	layers/CHAINID/layer.json                   facts; written last
-//	layers/CHAINID/tar-record.zst               what the layer's tar is made of beside its files; see Proof
+//	layers/CHAINID/tar-record.s2                what the layer's tar is made of beside its files; see Proof
 //	l/SHORT -> ../layers/CHAINID/diff           keeps mount options short
 //	store.json                                  how the layers were made: markers, owners, ID mapping
 //	bundles/KEY.json                            a bundle that uses layers
@@ -88,8 +88,8 @@
 //
 // # Proof
 //
-// tar-record.zst is what unpack.Options.Record writes while the layer is
-// unpacked, compressed, and behind it, in a frame of its own, what settling
+// tar-record.s2 is what unpack.Options.Record writes while the layer is
+// unpacked, compressed, and behind it, in a stream of its own, what settling
 // moved, deleted or copied. With the files it gives the layer's tar again, byte
 // for byte: [Store.OpenLayer], and [Store.Verify], which also compares every file
 // with its header. [Store.Repair] replaces a layer that fails by exchanging it

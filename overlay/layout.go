@@ -23,7 +23,7 @@ const (
 	nameLink      = "link"
 	nameLower     = "lower"
 	nameLayerJSON = "layer.json"
-	nameRecord    = "tar-record.zst"
+	nameRecord    = "tar-record.s2"
 
 	suffixOwner = ".owner"
 	suffixLock  = ".lock"

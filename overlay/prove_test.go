@@ -31,9 +31,9 @@ func TestProve(t *testing.T) {
 		"whole":              {func(*testing.T, []overlay.Layer) {}, []int32{1, 1, 1}},
 		"content lost":       {func(t *testing.T, l []overlay.Layer) { truncate(t, l[2].Dir, "d/c") }, []int32{1, 1, 2}},
 		"content lost below": {func(t *testing.T, l []overlay.Layer) { truncate(t, l[1].Dir, "d/b") }, []int32{1, 2, 2}},
-		"record lost":        {func(t *testing.T, l []overlay.Layer) { truncate(t, l[0].Dir, "../tar-record.zst") }, []int32{2, 2, 2}},
+		"record lost":        {func(t *testing.T, l []overlay.Layer) { truncate(t, l[0].Dir, "../tar-record.s2") }, []int32{2, 2, 2}},
 		"no record": {func(t *testing.T, l []overlay.Layer) {
-			if err := os.Remove(filepath.Join(l[2].Dir, "../tar-record.zst")); err != nil {
+			if err := os.Remove(filepath.Join(l[2].Dir, "../tar-record.s2")); err != nil {
 				t.Fatal(err)
 			}
 		}, []int32{1, 1, 2}},

@@ -7,7 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/klauspost/compress/zstd"
+	"github.com/klauspost/compress/s2"
 	"golang.org/x/sys/unix"
 
 	"github.com/byhand/byhand/internal/rootfd"
@@ -15,39 +15,35 @@ import (
 	"github.com/byhand/byhand/unpack"
 )
 
-// recordWindow bounds how far back, in bytes, the compressor looks, and with
-// that its memory: headers of neighbouring entries are what resembles.
-const recordWindow = 128 << 10
+// recordBlock is how many bytes are compressed by themselves. It bounds how far
+// back the compressor looks, and its memory: headers of neighbouring entries
+// are what resembles.
+const recordBlock = 128 << 10
 
-// recordMaxWindow is what a reader grants, so that a foreign record cannot take
+// recordMaxBlock is what a reader grants, so that a foreign record cannot take
 // more memory.
-const recordMaxWindow = 8 << 20
+const recordMaxBlock = 1 << 20
 
-// recordFile writes the compressed record of a layer in staging.
+// recordFile writes the compressed record of a layer in staging. S2 takes less
+// than half the time of Zstandard, and a third more space.
 type recordFile struct {
-	*zstd.Encoder
+	*s2.Writer
 	file *os.File
 }
 
-// newRecordFile begins the record at path, or goes on with it: frames of
-// Zstandard follow one another.
+// newRecordFile begins the record at path, or goes on with it: streams of S2
+// follow one another.
 func newRecordFile(path string) (*recordFile, error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND|unix.O_NOFOLLOW, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("write record of layer: %w", err)
 	}
-	z, err := zstd.NewWriter(f, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest),
-		zstd.WithWindowSize(recordWindow))
-	if err != nil {
-		_ = f.Close()
-		return nil, fmt.Errorf("write record of layer: %w", err)
-	}
-	return &recordFile{z, f}, nil
+	return &recordFile{s2.NewWriter(f, s2.WriterConcurrency(1), s2.WriterBlockSize(recordBlock)), f}, nil
 }
 
-// Close ends the frame.
+// Close ends the stream.
 func (r *recordFile) Close() error {
-	if err := errors.Join(r.Encoder.Close(), r.file.Close()); err != nil {
+	if err := errors.Join(r.Writer.Close(), r.file.Close()); err != nil {
 		return fmt.Errorf("write record of layer: %w", err)
 	}
 	return nil
@@ -113,19 +109,14 @@ func (d *layerDir) openRecord() (io.ReadCloser, error) {
 	if err != nil {
 		return nil, &unpack.RecordError{Reason: err.Error()}
 	}
-	z, err := zstd.NewReader(f, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-		zstd.WithDecoderMaxWindow(recordMaxWindow))
-	if err != nil {
-		_ = f.Close()
-		return nil, fmt.Errorf("open record of layer: %w", err)
-	}
+	z := s2.NewReader(f, s2.ReaderMaxBlockSize(recordMaxBlock), s2.ReaderAllocBlock(recordBlock))
 	return &recordReader{z, f}, nil
 }
 
 // recordReader is an open record. What the decompressor finds wrong is a
 // RecordError.
 type recordReader struct {
-	z    *zstd.Decoder
+	z    *s2.Reader
 	file *os.File
 }
 
@@ -138,10 +129,7 @@ func (r *recordReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (r *recordReader) Close() error {
-	r.z.Close()
-	return r.file.Close()
-}
+func (r *recordReader) Close() error { return r.file.Close() }
 
 // NoRecordError reports a layer that was unpacked before layers had records.
 type NoRecordError struct{}

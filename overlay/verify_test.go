@@ -181,12 +181,12 @@ func damages() map[string]damage {
 		"time":               {layer: 1, warn: true, do: func(diff string) error { return os.Chtimes(diff+"/bin/su", time.Time{}, time.Unix(5, 0)) }, want: one("/bin/su: modification time: expected 2020-09-13T12:26:40Z, found 1970-01-01T00:00:05Z")},
 		"name to be escaped": {layer: 1, do: inDir("etc", func(d string) error { return write("x")(d + "/a\x1b[2J") }), want: one("/etc/a\x1b[2J: file")},
 
-		"record damaged": {layer: 2, do: func(diff string) error { return flip("tar-record.zst")(filepath.Dir(diff)) }, want: one("tar-record.zst: ")},
-		"record cut off": {layer: 2, do: func(diff string) error { return os.Truncate(filepath.Dir(diff)+"/tar-record.zst", 20) }, want: one("tar-record.zst: ")},
+		"record damaged": {layer: 2, do: func(diff string) error { return flip("tar-record.s2")(filepath.Dir(diff)) }, want: one("tar-record.s2: ")},
+		"record cut off": {layer: 2, do: func(diff string) error { return os.Truncate(filepath.Dir(diff)+"/tar-record.s2", 20) }, want: one("tar-record.s2: ")},
 		"record by a FIFO": {layer: 2, do: func(diff string) error {
-			return replaceBy("tar-record.zst", func(p string) error { return unix.Mkfifo(p, 0o644) })(filepath.Dir(diff))
-		}, want: one("tar-record.zst: ")},
-		"record missing": {layer: 2, do: func(diff string) error { return os.Remove(filepath.Dir(diff) + "/tar-record.zst") }},
+			return replaceBy("tar-record.s2", func(p string) error { return unix.Mkfifo(p, 0o644) })(filepath.Dir(diff))
+		}, want: one("tar-record.s2: ")},
+		"record missing": {layer: 2, do: func(diff string) error { return os.Remove(filepath.Dir(diff) + "/tar-record.s2") }},
 		"record of another layer": {layer: 2, do: func(diff string) error {
 			other := testtar.Tar(testtar.File("hidden/new", "n"), testtar.File("lib/b", "b through the link"))
 			s, err := overlay.Open(context.Background(), diff+"-other", overlay.Options{})
@@ -197,8 +197,8 @@ func damages() map[string]damage {
 			if err != nil {
 				return err
 			}
-			raw, err := os.ReadFile(filepath.Dir(l[0].Dir) + "/tar-record.zst")
-			return errors.Join(err, s.Close(), os.WriteFile(filepath.Dir(diff)+"/tar-record.zst", raw, 0o644), os.RemoveAll(diff+"-other"))
+			raw, err := os.ReadFile(filepath.Dir(l[0].Dir) + "/tar-record.s2")
+			return errors.Join(err, s.Close(), os.WriteFile(filepath.Dir(diff)+"/tar-record.s2", raw, 0o644), os.RemoveAll(diff+"-other"))
 		}, want: []string{"/gone: file: expected nothing", "/hidden: ", "/etc", "/usr/lib/lost: file"}},
 		"link file":  {layer: 2, do: func(diff string) error { return write("X")(filepath.Dir(diff) + "/link") }, want: one(`link: content: expected "`)},
 		"lower file": {layer: 2, do: func(diff string) error { return os.Remove(filepath.Dir(diff) + "/lower") }, want: one(`lower: content: expected "l/`)},

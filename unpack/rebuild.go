@@ -5,11 +5,11 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"math"
 	"os"
 
+	"github.com/byhand/byhand/internal/crc32c"
 	"github.com/byhand/byhand/internal/rootfd"
 	"github.com/byhand/byhand/internal/tarstream"
 	"golang.org/x/sys/unix"
@@ -260,7 +260,7 @@ func (b *rebuilder) segment(content io.ReaderAt, s tarstream.Segment) error {
 }
 
 func (b *rebuilder) put(p []byte) error {
-	b.lastSum = crc32.Update(b.lastSum, castagnoli, p)
+	b.lastSum = crc32c.Update(b.lastSum, p)
 	_, err := b.w.Write(p)
 	return err
 }

@@ -1,16 +1,15 @@
 package unpack
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"io/fs"
 	"os"
 
+	"github.com/byhand/byhand/internal/crc32c"
 	"github.com/byhand/byhand/internal/rootfd"
 	"github.com/byhand/byhand/internal/sys"
 	"github.com/byhand/byhand/internal/tarstream"
@@ -27,7 +26,9 @@ import (
 //	                                   need not be compressed
 //	'F' name size n n×(offset length)  it goes on with these parts of the file,
 //	                                   which has that size
-//	'C' number                         CRC-32C of these parts
+//	'C' number                         CRC-32C of these parts: it tells only which
+//	                                   file was changed; that one was is told by
+//	                                   the layer's digest
 //	'B' name size bytes                the file of the last 'F' of that name
 //	                                   was replaced; this was its content. For
 //	                                   a reader of the stream this is nothing.
@@ -53,30 +54,27 @@ const (
 	opCopied   = 'L'
 )
 
-// castagnoli is the polynomial of CRC-32C, for which processors have an
-// instruction: the checksums only tell which file of a layer was changed, that
-// it was is told by the layer's digest.
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// maxPlain bounds the bytes of one 'H' or 'Z'.
-const maxPlain = 64 << 10
+// maxPlain bounds the bytes of one 'H' or 'Z', maxOut roughly those of one
+// write.
+const (
+	maxPlain = 64 << 10
+	maxOut   = 64 << 10
+)
 
 // zeroRun is the shortest run of zeros that has an operation of its own.
 var zeroRun [32]byte
 
 // recorder writes a record. A nil one does nothing.
 type recorder struct {
-	w     *bufio.Writer
-	plain []byte // bytes of the stream not written yet
+	w     io.Writer
+	out   []byte // operations not written yet
+	plain []byte // bytes of the stream without an operation yet
 	sum   uint32 // of what content was given since the last file
-	num   [binary.MaxVarintLen64]byte
-	err   error // the first
+	err   error  // the first
 }
 
 func newRecorder(w io.Writer) *recorder {
-	r := &recorder{w: bufio.NewWriterSize(w, 64<<10)}
-	_, r.err = r.w.WriteString(recordMagic)
-	return r
+	return &recorder{w: w, out: []byte(recordMagic)}
 }
 
 // meta takes bytes of the stream that are no file's.
@@ -100,7 +98,8 @@ func (r *recorder) flushPlain() {
 		}
 		if at > 0 {
 			r.op(opBytes)
-			r.bytes(p[:at])
+			r.number(int64(at))
+			r.out = append(r.out, p[:at]...)
 			p = p[at:]
 		}
 		if n := zeros(p); n > 0 {
@@ -110,6 +109,9 @@ func (r *recorder) flushPlain() {
 		}
 	}
 	r.plain = r.plain[:0]
+	if len(r.out) >= maxOut {
+		r.flush()
+	}
 }
 
 // zeros counts those that p begins with.
@@ -132,7 +134,7 @@ func (r *recorder) file(name string, size int64, segs []tarstream.Segment) error
 	r.flushPlain()
 	r.sum = 0
 	r.op(opFile)
-	r.bytes([]byte(name))
+	r.string(name)
 	r.number(size)
 	r.number(int64(len(segs)))
 	for _, s := range segs {
@@ -145,7 +147,7 @@ func (r *recorder) file(name string, size int64, segs []tarstream.Segment) error
 // content takes the next bytes of the file's segments.
 func (r *recorder) content(p []byte) {
 	if r != nil {
-		r.sum = crc32.Update(r.sum, castagnoli, p)
+		r.sum = crc32c.Update(r.sum, p)
 	}
 }
 
@@ -165,29 +167,25 @@ func (r *recorder) finish() error {
 	}
 	r.flushPlain()
 	r.op(opEnd)
-	if r.err == nil {
-		r.err = r.w.Flush()
-	}
+	r.flush()
 	return r.failure()
 }
 
-func (r *recorder) op(b byte) {
-	if r.err == nil {
-		r.err = r.w.WriteByte(b)
-	}
+func (r *recorder) op(b byte) { r.out = append(r.out, b) }
+
+func (r *recorder) number(v int64) { r.out = binary.AppendUvarint(r.out, uint64(v)) }
+
+func (r *recorder) string(s string) {
+	r.number(int64(len(s)))
+	r.out = append(r.out, s...)
 }
 
-func (r *recorder) number(v int64) {
-	if r.err == nil {
-		_, r.err = r.w.Write(binary.AppendUvarint(r.num[:0], uint64(v)))
+// flush writes what is in out.
+func (r *recorder) flush() {
+	if r.err == nil && len(r.out) > 0 {
+		_, r.err = r.w.Write(r.out)
 	}
-}
-
-func (r *recorder) bytes(p []byte) {
-	r.number(int64(len(p)))
-	if r.err == nil {
-		_, r.err = r.w.Write(p)
-	}
+	r.out = r.out[:0]
 }
 
 func (r *recorder) failure() error {
@@ -243,8 +241,9 @@ func (r *recorder) keepFile(op byte, dirfd int, base, name string) error {
 		return err
 	}
 	r.op(op)
-	r.bytes([]byte(name))
+	r.string(name)
 	r.number(info.Size())
+	r.flush()
 	if r.err == nil {
 		_, err := io.CopyN(r.w, f, info.Size())
 		return err

@@ -1,9 +1,6 @@
 package unpack
 
-import (
-	"bufio"
-	"io"
-)
+import "io"
 
 // SettleRecord goes on with a finished record, saying what settling the layer
 // on those below did to its directory, so that Rebuild still finds the files.
@@ -13,7 +10,7 @@ type SettleRecord struct{ r recorder }
 // NewSettleRecord returns a SettleRecord that writes to w, which stands at the
 // end of what Apply wrote.
 func NewSettleRecord(w io.Writer) *SettleRecord {
-	return &SettleRecord{recorder{w: bufio.NewWriter(w)}}
+	return &SettleRecord{recorder{w: w}}
 }
 
 // Moved says that the file or directory from, with all in it, is now called
@@ -23,8 +20,8 @@ func (s *SettleRecord) Moved(from, to string) error {
 		return nil
 	}
 	s.r.op(opMoved)
-	s.r.bytes([]byte(from))
-	s.r.bytes([]byte(to))
+	s.r.string(from)
+	s.r.string(to)
 	return s.r.failure()
 }
 
@@ -44,7 +41,7 @@ func (s *SettleRecord) Copied(name string) error {
 		return nil
 	}
 	s.r.op(opCopied)
-	s.r.bytes([]byte(name))
+	s.r.string(name)
 	return s.r.failure()
 }
 
@@ -53,8 +50,6 @@ func (s *SettleRecord) Finish() error {
 	if s == nil {
 		return nil
 	}
-	if s.r.err == nil {
-		s.r.err = s.r.w.Flush()
-	}
+	s.r.flush()
 	return s.r.failure()
 }
