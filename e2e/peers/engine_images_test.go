@@ -76,7 +76,7 @@ func (i engineImage) tars(t *testing.T) [][]byte {
 		testtar.File("bin/busybox", string(program), testtar.Mode(0o755)),
 	}
 	for _, applet := range []string{
-		"cat", "find", "grep", "head", "hostname", "id", "ls", "rm", "sed", "sh", "sort", "stat", "tr", "wc",
+		"cat", "find", "grep", "head", "hostname", "id", "ls", "readlink", "rm", "sed", "sh", "sort", "stat", "tr", "wc",
 	} {
 		base = append(base, testtar.Symlink("bin/"+applet, "busybox"))
 	}

@@ -7,6 +7,7 @@ echo "uid=$(id -u)"; echo "gid=$(id -g)"; echo "groups=$(id -G)"
 echo "hostname=$(hostname)"; echo "umask=$(umask)"; echo "pid=$$"
 grep -E '^(Cap...|NoNewPrivs|Seccomp):' /proc/self/status | sed 's/:\t/=/; s/^/status./'
 sed -n 's/   */|/g; s/^\(Max [^|]*\)|\([^|]*\)|\([^|]*\).*/limit.\1=\2 \3/p' /proc/self/limits
+for at in /proc/self/ns/*; do echo "ns.${at##*/}=$(readlink "$at")"; done
 echo "oom=$(cat /proc/self/oom_score_adj)"
 while read -r source at type options _; do
 	case $type in overlay | ext4 | xfs | btrfs | tmpfs) ;; *) type="$type of $source" ;; esac
@@ -17,8 +18,11 @@ for at in / /tmp /etc /run /dev /dev/shm /dev/mqueue /proc/sys/kernel /sys /sys/
 	[ -d "$at" ] || continue
 	if (: >"$at/byhand-probe") 2>/dev/null; then rm "$at/byhand-probe"; echo "write.$at=yes"; else echo "write.$at=no"; fi
 done
-for at in /etc/hosts /etc/hostname /etc/resolv.conf /run/.containerenv; do
-	echo "file.$at=$(if [ -e $at ]; then echo "there"; else echo none; fi)"
+for at in /.[!.]* /* /etc/* /run/.[!.]* /run/*; do
+	if [ -e "$at" ] || [ -L "$at" ]; then echo "tree.$at=$(stat -c '%F %a %u:%g' "$at")"; fi
+done
+for at in /etc/passwd /etc/group; do
+	[ ! -r $at ] || echo "text.$at=$(tr '\n' ' ' <$at)"
 done
 for at in acpi asound bus fs interrupts irq kcore keys latency_stats sched_debug scsi sysrq-trigger timer_list timer_stats; do
 	[ -e /proc/$at ] || continue

@@ -121,6 +121,22 @@ const startTimeout = 20 * time.Second
 // startContainerd runs containerd until the test ends.
 func startContainerd(t *testing.T) daemon {
 	t.Helper()
+	dir := daemonDir(t)
+	d := daemon{dir: dir, address: filepath.Join(dir, "s")}
+	config := filepath.Join(dir, "config.toml")
+	if err := os.WriteFile(config, []byte(strings.ReplaceAll(containerdConfig, "DIR", dir)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	startDaemon(t, dir, func() error {
+		_, err := d.ctr(t, "version")
+		return err
+	}, 0, "containerd", "--config", config, "--log-level", "warn")
+	return d
+}
+
+// daemonDir is a file system in memory for all that a daemon writes.
+func daemonDir(t *testing.T) string {
+	t.Helper()
 	// A socket's path may have no more than 107 bytes.
 	dir, err := os.MkdirTemp("", "byhand-peers-")
 	if err != nil {
@@ -129,16 +145,26 @@ func startContainerd(t *testing.T) daemon {
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=700"); err != nil {
 		t.Fatal(err)
 	}
-	d := daemon{dir: dir, address: filepath.Join(dir, "s")}
-	config := filepath.Join(dir, "config.toml")
-	if err := os.WriteFile(config, []byte(strings.ReplaceAll(containerdConfig, "DIR", dir)), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+		if err := os.Remove(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// startDaemon runs a program in new namespaces until the test ends, and waits
+// until it answers.
+func startDaemon(t *testing.T, dir string, answers func() error, namespaces uintptr, name string, args ...string) {
+	t.Helper()
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context())) // t's ends before its cleanups
-	cmd := exec.CommandContext(ctx, "containerd", "--config", config, "--log-level", "warn")
+	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGTERM) }
 	cmd.WaitDelay = startTimeout
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL, Cloneflags: namespaces}
 	cmd.Env = append(os.Environ(), "TMPDIR="+dir)
 	var log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &log, &log
@@ -154,25 +180,18 @@ func startContainerd(t *testing.T) daemon {
 	t.Cleanup(func() {
 		stop()
 		<-ended
-		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-		if err := os.Remove(dir); err != nil {
-			t.Error(err)
-		}
 	})
 	for deadline := time.Now().Add(startTimeout); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		select {
 		case <-ended:
-			t.Fatalf("containerd ended: %s", log.String())
+			t.Fatalf("%s ended: %s", name, log.String())
 		default:
 		}
-		if _, err := d.ctr(t, "version"); err == nil {
-			return d
+		if answers() == nil {
+			return
 		}
 	}
-	t.Fatal("containerd does not answer")
-	return d
+	t.Fatalf("%s does not answer", name)
 }
 
 // ctr runs containerd's client and gives what it said.
