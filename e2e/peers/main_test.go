@@ -1,6 +1,7 @@
 // Package peers compares byhand's flat trees with those of other tools that
-// unpack images, on layers made by hand, on random ones and on real images.
-// docs/differences.md has the reason for every difference.
+// unpack images, on layers made by hand, on random ones and on real images, and
+// its containers with those of other engines.
+// docs/differences.md and docs/bundle.md have the reason for every difference.
 package peers_test
 
 import (
