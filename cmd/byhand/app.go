@@ -145,15 +145,13 @@ type operands struct {
 // action checks the operands and hands over to h.
 func action(std streams, want operands, h handler) cli.ActionFunc {
 	return func(c *cli.Context) error {
-		args, rest := splitRest(c.Args().Slice())
+		args, rest := splitRest(c.Args().Slice(), want.rest)
 		name := strings.TrimPrefix(c.Command.HelpName, "byhand ")
 		switch {
 		case len(args) < want.min:
 			return usagef("%s: missing operand; usage: %s", name, c.Command.UsageText)
 		case want.max >= 0 && len(args) > want.max:
 			return usagef("%s: unexpected operand %q; usage: %s", name, args[want.max], c.Command.UsageText)
-		case rest != nil && !want.rest:
-			return usagef("%s: takes no arguments after --", name)
 		}
 		if slices.Contains(args, "") {
 			return usagef("%s: empty operand; usage: %s", name, c.Command.UsageText)
@@ -162,18 +160,23 @@ func action(std streams, want operands, h handler) cli.ActionFunc {
 	}
 }
 
-// splitRest cuts args at "--". One with nothing after it is as good as none,
-// so that a script may end a command with -- "$@".
-func splitRest(args []string) (before, rest []string) {
-	for i, a := range args {
-		if a == "--" {
-			if i == len(args)-1 {
-				return args[:i], nil
-			}
-			return args[:i], args[i+1:]
-		}
+// splitRest cuts args at the "--" that ARGS follow, in a command that takes
+// them; one with nothing after it is as good as none, so that a script may end
+// a command with -- "$@". A "--" before the operands, and any in a command
+// without ARGS, is that of POSIX, after which nothing is an option.
+func splitRest(args []string, takesRest bool) (before, rest []string) {
+	i := slices.Index(args, "--")
+	if i == 0 || i > 0 && !takesRest {
+		args = slices.Delete(slices.Clone(args), i, i+1)
+		i = slices.Index(args, "--")
 	}
-	return args, nil
+	switch {
+	case i < 0 || !takesRest:
+		return args, nil
+	case i == len(args)-1:
+		return args[:i], nil
+	}
+	return args[:i], args[i+1:]
 }
 
 // println writes one line of a command's result.

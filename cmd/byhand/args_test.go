@@ -43,6 +43,37 @@ func TestArrange(t *testing.T) {
 	}
 }
 
+func TestSplitRest(t *testing.T) {
+	for _, tc := range []struct {
+		in           string
+		takesRest    bool
+		before, rest string
+	}{
+		{"alpine", true, "alpine", ""},
+		{"alpine -- sh -c x", true, "alpine", "sh -c x"},
+		{"alpine --", true, "alpine", ""},
+		{"-- alpine -- sh", true, "alpine", "sh"},
+		{"-- alpine", true, "alpine", ""},
+		{"alpine -- env -- sh", true, "alpine", "env -- sh"},
+		{"-- alpine", false, "alpine", ""},
+		{"alpine -- -x", false, "alpine -x", ""},
+		{"alpine --", false, "alpine", ""},
+		{"-- alpine --", false, "alpine --", ""},
+		{"", true, "", ""},
+		{"--", true, "", ""},
+	} {
+		t.Run(tc.in, func(t *testing.T) {
+			before, rest := splitRest(strings.Fields(tc.in), tc.takesRest)
+			if got := strings.Join(before, " "); got != tc.before {
+				t.Errorf("got operands %q, want %q", got, tc.before)
+			}
+			if got := strings.Join(rest, " "); got != tc.rest || (rest == nil) != (tc.rest == "") {
+				t.Errorf("got arguments %q, want %q", got, tc.rest)
+			}
+		})
+	}
+}
+
 func TestArrangeErrors(t *testing.T) {
 	for _, tc := range []struct{ in, want string }{
 		{"pul alpine", `unknown command "pul"; did you mean "pull"?`},
