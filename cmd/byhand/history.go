@@ -26,7 +26,7 @@ func historyCommand(std streams) *cli.Command {
 		Flags: []cli.Flag{
 			formatFlag(), noTruncFlag(),
 			&cli.BoolFlag{Name: "human", Aliases: []string{"H"}, Value: true, Usage: "print sizes and times for people"},
-			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print image IDs alone"},
+			idsFlag(),
 		},
 		Action: action(std, operands{min: 1, max: 1}, withStore(doHistory)),
 	}
@@ -49,7 +49,7 @@ type historyRow struct {
 
 func doHistory(ctx context.Context, s *session) error {
 	l := historyListing()
-	f, err := s.listFormat(l)
+	f, err := s.idFormat(l)
 	if err != nil {
 		return err
 	}
@@ -61,12 +61,6 @@ func doHistory(ctx context.Context, s *session) error {
 	shown := make([]row, len(rows))
 	for i := range rows {
 		shown[i] = rows[i].show(s.call, time.Now())
-	}
-	if s.flags.Bool("quiet") && f == nil && !s.flags.Bool("json") {
-		f, err = newFormat("{{.ID}}")
-		if err != nil {
-			return err
-		}
 	}
 	return s.list(l, f, shown, rows)
 }

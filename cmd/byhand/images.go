@@ -23,8 +23,10 @@ func imagesCommand(std streams) *cli.Command {
 		UsageText: "byhand images",
 		Description: "SIZE is that of the unpacked layers, BLOBS that of the manifest, the config and the\n" +
 			"layer blobs that are kept. UNIQUE is what of both no other image needs, SHARED the\n" +
-			"rest. USED BY are bundles, mounts and processes.\n\n   byhand images",
-		Flags:  []cli.Flag{formatFlag(), noTruncFlag()},
+			"rest. USED BY are bundles, mounts and processes.\n\n" +
+			"   byhand images\n" +
+			"   byhand rm $(byhand images -q)",
+		Flags:  []cli.Flag{formatFlag(), noTruncFlag(), idsFlag()},
 		Action: action(std, operands{}, withStore(doImages)),
 	}
 }
@@ -45,7 +47,7 @@ type imageRow struct {
 
 func doImages(ctx context.Context, s *session) error {
 	l := imagesListing()
-	f, err := s.listFormat(l)
+	f, err := s.idFormat(l)
 	if err != nil {
 		return err
 	}

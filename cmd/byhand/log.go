@@ -6,6 +6,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/urfave/cli/v2"
 )
 
 // Levels of --log-level, graver ones first.
@@ -25,9 +27,14 @@ func (s *session) checkLevel() error {
 	return nil
 }
 
+// quiet tells whether -q was given, before the command or after it.
+func (c *call) quiet() bool {
+	return slices.ContainsFunc(c.flags.Lineage(), func(f *cli.Context) bool { return f.Bool("quiet") })
+}
+
 func (s *session) log(level int, line string) {
 	at := slices.Index(levels(), s.flags.String("log-level"))
-	if s.flags.Bool("quiet") {
+	if s.quiet() {
 		at = levelError
 	}
 	if level <= at {

@@ -55,7 +55,7 @@ func enterNamespace(h handler, gives bool) handler {
 // say prints a line on standard error before there is a session.
 func (c *call) say(line string) {
 	switch {
-	case c.flags.Bool("quiet"):
+	case c.quiet():
 	case c.explain != nil:
 		c.explain.Say("byhand: " + line)
 	default:

@@ -74,7 +74,7 @@ func newSession(c *call) (*session, error) {
 		return nil, err
 	}
 	mode := c.flags.String("progress")
-	if c.flags.Bool("quiet") && mode == "auto" {
+	if c.quiet() && mode == "auto" {
 		mode = "none"
 	}
 	if c.explain != nil {
@@ -107,7 +107,7 @@ func newSession(c *call) (*session, error) {
 func (s *session) openStore(ctx context.Context) error {
 	dir := s.flags.String("store")
 	if dir == "" {
-		return usagef("no place for the store: HOME is not set; name one with --store DIR")
+		return usagef("no place for the store: name one with --store DIR, or set HOME")
 	}
 	options := storeOptions(s)
 	store, err := overlay.Open(ctx, dir, options)
@@ -232,6 +232,11 @@ func (s *session) parse(arg string) (pull.Reference, error) {
 // files and helpers of podman and docker.
 func (s *session) readLogins() error {
 	s.logins.AuthFile = s.flags.String("authfile")
+	if s.logins.AuthFile != "" {
+		if _, err := os.Stat(s.logins.AuthFile); err != nil {
+			return fmt.Errorf("read logins from --authfile: %w", err)
+		}
+	}
 	s.logins.UID = func() int { return userns.OuterUID(os.Getuid()) }
 	creds := s.flags.String("creds")
 	if s.flags.Bool("creds-stdin") {

@@ -208,6 +208,21 @@ func (c *call) listFormat(l listing) (*format, error) {
 	return f, f.checkFields(l.fields)
 }
 
+// idsFlag is what docker's lists of images have. After the command -q is this
+// one, before it the global one.
+func idsFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print image IDs alone"}
+}
+
+// idFormat is listFormat for a command with idsFlag.
+func (c *call) idFormat(l listing) (*format, error) {
+	f, err := c.listFormat(l)
+	if err == nil && f == nil && c.flags.Bool("quiet") && !c.flags.Bool("json") {
+		return newFormat("{{.ID}}")
+	}
+	return f, err
+}
+
 // list prints rows as they were asked for: values as JSON, the rows by the
 // template f, or a table of them.
 func (s *session) list(l listing, f *format, rows []row, values any) error {
