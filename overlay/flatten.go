@@ -65,12 +65,16 @@ func (e *BusyError) Error() string {
 //
 // A failure leaves dst as it was. Errors at a file are unpack.EntryErrors.
 func Flatten(ctx context.Context, dirs []string, dst string, o FlattenOptions) error {
-	v, err := OpenView(dirs)
-	if err != nil {
-		return err
+	makeTree := emptyTree
+	if len(dirs) > 0 {
+		v, err := OpenView(dirs)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = v.Close() }()
+		makeTree = func(f *flattener, stage int) error { return f.root(ctx, v.root, stage, stageTree) }
 	}
-	defer func() { _ = v.Close() }()
-	dst, err = filepath.Abs(dst)
+	dst, err := filepath.Abs(dst)
 	if err != nil {
 		return fmt.Errorf("write to %s: %w", dst, err)
 	}
@@ -79,7 +83,7 @@ func Flatten(ctx context.Context, dirs []string, dst string, o FlattenOptions) e
 		return err
 	}
 	f := newFlattener(o, st.links)
-	err = f.root(ctx, v.root, st.fd, stageTree)
+	err = makeTree(f, st.fd)
 	if err == nil {
 		err = ctx.Err()
 	}
@@ -96,6 +100,22 @@ func Flatten(ctx context.Context, dirs []string, dst string, o FlattenOptions) e
 		o.Skipped(f.skips())
 	}
 	return err
+}
+
+// emptyTree makes the root of an image without layers, such as only a FROM
+// scratch makes, like an implied directory.
+func emptyTree(_ *flattener, stage int) error {
+	if err := sys.Mkdirat(stage, stageTree, 0o755); err != nil {
+		return entryError(".", "make directory", err)
+	}
+	err := sys.Fchmodat(stage, stageTree, 0o755, 0) // whatever the umask is
+	if err == nil {
+		err = sys.UtimesNanoAt(stage, stageTree, make([]unix.Timespec, 2), 0)
+	}
+	if err != nil {
+		return entryError(".", "set attributes", err)
+	}
+	return nil
 }
 
 // root makes the tree's root and fills it.

@@ -41,7 +41,7 @@ func (e *BundleError) Error() string {
 // container wrote. Another image's is an fs.ErrExist.
 func Prepare(bundleDir string, layers []Layer) error {
 	if len(layers) == 0 {
-		return fmt.Errorf("prepare bundle %s: there is no layer", bundleDir)
+		return fmt.Errorf("prepare bundle %s: the image has no layer that an overlay could be made of; --rootfs flat needs none", bundleDir)
 	}
 	lower := filepath.Join(bundleDir, bundleLower)
 	if err := makeBundleDir(lower, 0o755); err != nil {

@@ -12,6 +12,7 @@ import (
 	"unicode"
 
 	"github.com/byhand/byhand/bundle"
+	"github.com/byhand/byhand/internal/serve"
 	"github.com/byhand/byhand/overlay"
 	"github.com/byhand/byhand/pull"
 	"github.com/byhand/byhand/unpack"
@@ -96,7 +97,7 @@ func exitCode(err error) int {
 	case isAny[*overlay.SpaceError](err), isStorage(err):
 		return exitStorage
 	case isAny[*unpack.FormatError](err), isAny[*unpack.LimitError](err), isAny[*unpack.EntryError](err),
-		isAny[*bundle.ConfigError](err), isAny[*bundle.RootError](err):
+		isAny[*bundle.ConfigError](err), isAny[*bundle.RootError](err), isAny[*serve.FormatError](err):
 		return exitVerification
 	case errors.Is(err, fs.ErrNotExist):
 		return exitNotFound

@@ -265,10 +265,8 @@ func refNames(d ocispec.Descriptor) []string {
 // checkCount refuses a selection that is empty or cannot have one name.
 func (s Source) checkCount(n int) error {
 	switch {
-	case n == 0 && s.Ref != "":
-		return fmt.Errorf("find image: nothing in it has the name %q", s.Ref)
 	case n == 0:
-		return errors.New("find image: it has none")
+		return &NoImageError{Ref: s.Ref}
 	case n > 1 && isTagged(s.Name):
 		return fmt.Errorf("serve as %s: it has %d images; choose one, as in %s=oci:%s:TAG", s.Name, n, s.Name, s.Path)
 	}

@@ -103,7 +103,7 @@ func openArchive(name string) (_ *archive, err error) {
 	}()
 	a := &archive{f: f, members: map[string]member{}}
 	if err := a.index(); err != nil {
-		return nil, fmt.Errorf("read archive %s: %w", name, err)
+		return nil, &FormatError{Path: name, Err: err}
 	}
 	return a, nil
 }
@@ -179,8 +179,8 @@ func detect(name string) (files, Kind, error) {
 	if _, ok := a.members["manifest.json"]; ok {
 		return a, DockerArchive, nil
 	}
-	return nil, "", errors.Join(fmt.Errorf("open %s: neither a tar of an OCI layout nor of docker save: "+
-		"it has neither oci-layout nor manifest.json", name), a.Close())
+	return nil, "", errors.Join(&FormatError{Path: name, Err: errors.New("neither a tar of an OCI layout nor of docker save: " +
+		"it has neither oci-layout nor manifest.json")}, a.Close())
 }
 
 func openFiles(s Source) (files, Kind, error) {

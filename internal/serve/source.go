@@ -2,6 +2,7 @@ package serve
 
 import (
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -29,6 +30,29 @@ type Source struct {
 	// Ref restricts the source to the image with this name.
 	Ref string
 }
+
+// NoImageError reports a source without an image, or without one called Ref.
+type NoImageError struct{ Ref string }
+
+func (e *NoImageError) Error() string {
+	if e.Ref == "" {
+		return "find image: it has none"
+	}
+	return fmt.Sprintf("find image: nothing in it has the name %q", e.Ref)
+}
+
+// Is makes the error an [fs.ErrNotExist].
+func (*NoImageError) Is(target error) bool { return target == fs.ErrNotExist }
+
+// FormatError reports a file that is no archive of images.
+type FormatError struct {
+	Path string
+	Err  error
+}
+
+func (e *FormatError) Error() string { return "read archive " + e.Path + ": " + e.Err.Error() }
+
+func (e *FormatError) Unwrap() error { return e.Err }
 
 // SourceError says why a source argument cannot be understood.
 type SourceError struct {
