@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"runtime"
 	"slices"
 
@@ -47,12 +48,31 @@ func (s *session) local(ctx context.Context, ref pull.Reference) (*pull.Image, e
 	img, err := s.client.Resolve(ctx, pull.Reference{
 		Transport: pull.OCI, Path: s.store.Dir(), Digest: rec.Manifest.Digest,
 	}, s.platform)
+	if exitCode(err) == exitVerification {
+		err = fmt.Errorf("%w; byhand verify --repair %s replaces what is damaged", err, ref)
+	}
 	if err != nil {
 		return nil, err
 	}
 	img.Reference = ref
 	if rec.IndexDigest != "" {
 		img.Index, err = s.storedIndex(ctx, rec.IndexDigest)
+	}
+	return img, err
+}
+
+// sourceGone tells whether err is that the layout or archive is not there.
+func sourceGone(ref pull.Reference, err error) bool {
+	_, serr := os.Stat(ref.Path)
+	return isAny[*pull.NotFoundError](err) && errors.Is(serr, fs.ErrNotExist)
+}
+
+// insteadOf returns what the store has under the name of a source that is gone,
+// or gone, the error that says so.
+func (s *session) insteadOf(ctx context.Context, ref pull.Reference, gone error, good func(*pull.Image) bool) (*pull.Image, error) {
+	img, err := s.local(ctx, ref)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !good(img) {
+		return nil, gone
 	}
 	return img, err
 }
@@ -110,7 +130,11 @@ func (s *session) findIf(ctx context.Context, arg string, good func(*pull.Image)
 		return nil, err
 	}
 	if ref.Transport != pull.Registry {
-		return s.client.Resolve(ctx, ref, s.platform)
+		img, err := s.client.Resolve(ctx, ref, s.platform)
+		if err != nil && sourceGone(ref, err) {
+			return s.insteadOf(ctx, ref, err, good)
+		}
+		return img, err
 	}
 	local, err := s.local(ctx, ref)
 	if errors.Is(err, fs.ErrNotExist) {
