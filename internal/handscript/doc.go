@@ -20,7 +20,9 @@
 // (moved there), hard links to files of lower layers, and names that an archive
 // has twice or writes in an odd way (copied from the tar byte by byte). So the
 // result is that of byhand for any stack of layers, and for ordinary ones the
-// script is short.
+// script is short. Of an archive that GNU tar may read in another way, nothing
+// is left to it: a symbolic link where byhand finds a directory would lead the
+// commands that follow out of the lower dir.
 //
 // # Foreign strings
 //

@@ -63,7 +63,7 @@ func (d *draft) parents(name string) {
 // not at the right place.
 func (d *draft) byTar(m member) bool {
 	switch {
-	case !m.plain, d.a.global, d.barred[m.ordinal], d.count[m.name] != 1, hidden(m.name), !d.throughDirs(path.Dir(m.name)):
+	case !m.plain, d.a.ambiguous, d.barred[m.ordinal], d.count[m.name] != 1, hidden(m.name), !d.throughDirs(path.Dir(m.name)):
 		return false
 	}
 	e := d.index[m.name]

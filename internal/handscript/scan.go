@@ -28,9 +28,9 @@ type member struct {
 
 // archive is one layer's members.
 type archive struct {
-	members []member
-	global  bool  // GNU tar would obey a global header
-	size    int64 // of the uncompressed tar
+	members   []member
+	ambiguous bool  // GNU tar may find another archive in it
+	size      int64 // of the uncompressed tar
 }
 
 // scan reads the headers of a layer. The content of wanted entries is kept.
@@ -61,7 +61,7 @@ func scan(ctx context.Context, source imagetree.Source, wanted map[int64][]byte)
 		}
 	}
 	err = tar.Drain()
-	a.global, a.size = tar.Global(), tar.Offset()
+	a.ambiguous, a.size = tar.Ambiguous(), tar.Offset()
 	return a, err
 }
 

@@ -34,15 +34,18 @@ const (
 // pax holds the records of an extended header that matter. A record with an
 // empty value takes back an earlier one.
 type pax struct {
-	set    bool
-	values map[string]string // by keyword, without xattrs
-	xattrs []Xattr
-	at     map[string]int // where in xattrs a name is, once there are many
-	sparse []string       // offsets and lengths of format 0.0, in turn
+	set bool
+	// strange says that a keyword is there which changes for GNU tar what the
+	// entry is.
+	strange bool
+	values  map[string]string // by keyword, without xattrs
+	xattrs  []Xattr
+	at      map[string]int // where in xattrs a name is, once there are many
+	sparse  []string       // offsets and lengths of format 0.0, in turn
 }
 
 func (p *pax) reset() {
-	p.set = false
+	p.set, p.strange = false, false
 	clear(p.values)
 	p.xattrs = p.xattrs[:0]
 	p.at = nil
@@ -50,7 +53,7 @@ func (p *pax) reset() {
 }
 
 // matters reports whether the header says anything about a file.
-func (p *pax) matters() bool { return len(p.values)+len(p.xattrs)+len(p.sparse) > 0 }
+func (p *pax) matters() bool { return p.strange || len(p.values)+len(p.xattrs)+len(p.sparse) > 0 }
 
 // parse reads the records in b and returns what is wrong with them, if
 // anything.
@@ -86,6 +89,7 @@ func cutRecord(b []byte) (key, value, rest []byte, ok bool) {
 
 func (p *pax) add(key, value []byte) string {
 	k := string(key)
+	p.strange = p.strange || strangeKey(k)
 	switch k {
 	case paxPath, paxLinkpath, "uname", "gname":
 		if bytes.IndexByte(value, 0) >= 0 {

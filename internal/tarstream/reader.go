@@ -36,7 +36,7 @@ type Reader struct {
 	pad  int64  // padding after it
 
 	longName, longLink string
-	global             bool // see Global
+	ambiguous          bool
 	err                error
 }
 
@@ -51,10 +51,6 @@ func NewReader(r io.Reader, o Options) *Reader {
 
 // Offset returns how many bytes of the stream have been consumed.
 func (r *Reader) Offset() int64 { return r.src.off }
-
-// Global reports whether a global PAX header has come that means something to
-// programs that obey it, as GNU tar does: for them the archive is another one.
-func (r *Reader) Global() bool { return r.global }
 
 // Next skips what is left of the current entry and returns the next one, valid
 // until the following call. At the end of the archive, which is two blocks of
@@ -101,6 +97,7 @@ func (r *Reader) next() (*Header, error) {
 // entry completes the header of an entry from what came before it.
 func (r *Reader) entry(block []byte, at int64) (*Header, error) {
 	h := &r.hdr
+	r.doubt(r.contested(block))
 	if bad := r.pax.merge(h); bad != "" {
 		return nil, &FormatError{at, bad}
 	}
@@ -132,6 +129,7 @@ func (r *Reader) entry(block []byte, at int64) (*Header, error) {
 	if err := r.readSparse(block); err != nil {
 		return nil, err
 	}
+	r.doubt(r.contestedSparse())
 	return h, nil
 }
 
@@ -168,19 +166,24 @@ func (r *Reader) extended() error {
 	bad := ""
 	switch r.hdr.Type {
 	case typePax:
+		r.doubt(r.pax.set)
 		bad = r.pax.parse(r.ext)
 	case typePaxGlobal:
 		// Of no effect, but as for archive/tar it takes the place of what
 		// was said about the next entry.
 		before := r.pax.set || r.longName != "" || r.longLink != ""
 		bad = r.pax.parse(r.ext)
-		r.global = r.global || before || r.pax.matters()
+		r.doubt(before || r.pax.matters())
 		r.pax.reset()
 		r.longName, r.longLink = "", ""
 	case typeLongName:
+		r.doubt(r.longName != "")
 		r.longName = cString(r.ext)
+		r.doubt(r.longName == "")
 	case typeLongLink:
+		r.doubt(r.longLink != "")
 		r.longLink = cString(r.ext)
+		r.doubt(r.longLink == "")
 	}
 	if bad != "" {
 		return &FormatError{at, bad}

@@ -410,7 +410,7 @@ func TestGlobal(t *testing.T) {
 		for err == nil {
 			_, err = r.Next()
 		}
-		if got := r.Global(); got != test.want || !errors.Is(err, io.EOF) {
+		if got := r.Ambiguous(); got != test.want || !errors.Is(err, io.EOF) {
 			t.Errorf("%s: %v, expected %v: %v", name, got, test.want, err)
 		}
 	}
