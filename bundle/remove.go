@@ -80,7 +80,8 @@ func removable(f *os.File, dir string) error {
 	if err := sys.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return &RemoveError{Path: dir, Reason: "another byhand is using it", Remedy: "wait for it to end", Err: err}
 	}
-	if !ownImage(f.Name()) && !Made(f.Name()) {
+	// Not by its name, which may mean another directory by now.
+	if same := fmt.Sprintf("/proc/self/fd/%d", f.Fd()); !ownImage(same) && !Made(same) {
 		return &RemoveError{
 			Path: dir, Reason: "expected the image.json of a bundle that byhand made, found none",
 			Remedy: "what something else made is not removed", Err: fs.ErrNotExist,
