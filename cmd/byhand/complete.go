@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"unicode"
 
 	"github.com/distribution/reference"
 	"github.com/urfave/cli/v2"
@@ -17,7 +16,9 @@ import (
 
 // complete prints what the last of words could become, one a line: commands,
 // options, the values of those that have a choice, names of images in the
-// store, bundle directories. Errors have no place here: nothing is proposed.
+// store, bundle directories. Errors have no place here: nothing is proposed, nor
+// is what a shell would not take for the word it is: bash puts it into the
+// command line as it comes, and completes file names better by itself.
 func complete(ctx context.Context, app *cli.App, words []string, std streams) {
 	if len(words) == 0 {
 		words = []string{""}
@@ -27,10 +28,15 @@ func complete(ctx context.Context, app *cli.App, words []string, std streams) {
 		return // the container's own
 	}
 	for _, p := range proposals(ctx, app, before, last) {
-		if strings.HasPrefix(p, last) && !strings.ContainsFunc(p, unicode.IsControl) {
+		if strings.HasPrefix(p, last) && typable(p) {
 			_, _ = fmt.Fprintln(std.out, p)
 		}
 	}
+}
+
+// typable says whether p stands for itself on the command line of a shell.
+func typable(p string) bool {
+	return strings.HasPrefix(p, "-") || !needsQuotes(strings.ReplaceAll(p, "=", "")) && !strings.ContainsAny(p, "{}")
 }
 
 func proposals(ctx context.Context, app *cli.App, before []string, last string) []string {
