@@ -107,9 +107,9 @@ login() {
 	esac
 }
 
-# parameter NAME: its value in the challenge.
+# parameter NAME: its value in the challenge, without what a terminal obeys.
 parameter() {
-	printf '%s\n' "$challenge" | sed -n "s/.*[ ,]$1=\"\([^\"]*\)\".*/\1/p" | head -n 1
+	printf '%s\n' "$challenge" | sed -n "s/.*[ ,]$1=\"\([^\"]*\)\".*/\1/p" | head -n 1 | tr -cd '[:print:]'
 }
 
 # password: the login from the environment, as a line for curl.
@@ -154,13 +154,14 @@ blob() {
 
 # stored WHAT FILE DIGEST SIZE: one blob of the image layout, verified.
 stored() {
-	cp "$layout/blobs/${3%%:*}/${3#*:}" "$2" || die 4 "$1: $layout does not have it"
+	from=$layout/blobs/${3%%:*}/${3#*:}
+	{ [ -f "$from" ] && cp "$from" "$2"; } || die 4 "$1: $layout does not have it"
 	verify "$1" "$2" "$3" "$4"
 }
 
 # saved WHAT FILE DIGEST SIZE NAME: one file of the archive, verified.
 saved() {
-	cp "$layout/$5" "$2" || die 4 "$1: the archive does not have it"
+	{ [ -f "$layout/$5" ] && cp "$layout/$5" "$2"; } || die 4 "$1: the archive does not have it"
 	verify "$1" "$2" "$3" "$4"
 }
 

@@ -98,6 +98,8 @@ func (w *writer) prepare() {
 fi
 cd "$dir"
 [ -z "$(ls -A)" ] || die 1 "$dir is not empty; name another directory"
+[ -n "$(find . -prune -user "$(id -u)" \( ! -perm -002 -o -perm -1000 \))" ] || # links would lead elsewhere
+	die 1 "$dir is not yours alone, so others could change what is written where; name another directory"
 here=$(pwd -P && echo .) # the dot keeps a newline at the end of a name
 here=${here%??}
 if [ -n "$created" ]; then created=$here; fi
