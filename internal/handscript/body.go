@@ -259,7 +259,7 @@ func (w *writer) stack() error {
 	}
 	w.note("All layers, topmost first, as one tree (kernel, filesystems/overlayfs.rst). Short names, because mount takes no more than a page " +
 		"of options; the variable keeps util-linux 2.39 from its limit of 255 bytes.")
-	w.raw("(cd lower && LIBMOUNT_FORCE_MOUNT2=always mount -t overlay overlay -o " + options + " ../rootfs) || die 1 \"$dir/rootfs: cannot mount the overlay\"\nmounted=yes\n")
+	w.raw("mounted=maybe\n(cd lower && LIBMOUNT_FORCE_MOUNT2=always mount -t overlay overlay -o " + options + " ../rootfs) || die 1 \"$dir/rootfs: cannot mount the overlay\"\nmounted=yes\n")
 	return nil
 }
 

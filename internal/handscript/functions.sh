@@ -44,7 +44,9 @@ finish() {
 	trap - EXIT
 	rm -rf "$tmp"
 	if [ "$code" -ne 0 ]; then
-		if [ -n "$mounted" ] && ! umount rootfs; then
+		# Interrupted while it was being mounted, it may be or not.
+		if [ "$mounted" = maybe ]; then umount rootfs 2>/dev/null || :; fi
+		if [ "$mounted" = yes ] && ! umount rootfs; then
 			die "$code" "$dir/rootfs is still mounted; umount it, then delete $dir"
 		fi
 		discard lower upper work rootfs volumes image.json config.json
