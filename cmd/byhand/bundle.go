@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/byhand/byhand/bundle"
+	"github.com/byhand/byhand/internal/ociruntime"
 	"github.com/byhand/byhand/overlay"
 	"github.com/byhand/byhand/pull"
 )
@@ -49,6 +50,11 @@ func checked(h handler) handler {
 		}
 		if _, err := c.bundleOptions(); err != nil {
 			return err
+		}
+		if c.flags.IsSet("runtime") {
+			if _, err := ociruntime.Find(c.flags.String("runtime")); err != nil {
+				return err
+			}
 		}
 		return h(ctx, c)
 	}

@@ -89,6 +89,7 @@ func rootfsFlags() []cli.Flag {
 	return []cli.Flag{
 		rootfsFlag("overlay for root, else flat"),
 		&cli.BoolFlag{Name: "no-mount", Usage: "leave mounting the overlay to \"byhand overlay mount DIR\""},
+		&cli.StringFlag{Name: "runtime", Usage: "make sure that `PROGRAM`, which is to start the bundle, is there"},
 		&cli.BoolFlag{Name: "rootless", Usage: "with a user namespace, as a runtime needs it that you start yourself (the default for an ordinary user)"},
 	}
 }

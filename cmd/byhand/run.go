@@ -29,6 +29,7 @@ func runCommand(std streams) *cli.Command {
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{Name: "runtime", Usage: "start `PROGRAM`, a name or a path", DefaultText: "runc, else crun"},
 			rootfsFlag("overlay"),
+			&cli.BoolFlag{Name: "no-mount", Usage: "do without an overlay mount, as --rootfs flat does"},
 			&cli.BoolFlag{Name: "rootless", Usage: "run in a user namespace (an ordinary user's container always does)"},
 			keepBlobsFlag(),
 		}, containerFlags()),
@@ -55,6 +56,9 @@ func asDocker(h handler) handler {
 }
 
 func doRun(ctx context.Context, c *call) error {
+	if _, err := c.runRootfs(); err != nil {
+		return err
+	}
 	if !isBundle(c.args[0]) {
 		return checked(withRuntime(inNamespace(withStore(runImage))))(ctx, c)
 	}
@@ -77,7 +81,7 @@ func runImage(ctx context.Context, s *session) (err error) {
 	if err != nil {
 		return err
 	}
-	rootfs, err := s.rootfs(bundle.RootFSOverlay)
+	rootfs, err := s.runRootfs()
 	if err != nil {
 		return err
 	}
@@ -104,6 +108,19 @@ func runImage(ctx context.Context, s *session) (err error) {
 	}
 	s.endProgress()
 	return s.startWith(ctx, start{config: plan.dir, bundle: plan.dir, mount: rootfs == bundle.RootFSOverlay, scratch: true})
+}
+
+// runRootfs is an overlay, but where that is not wanted. A run has no later
+// moment for the mount, so --no-mount asks for plain files.
+func (c *call) runRootfs() (string, error) {
+	if !c.flags.Bool("no-mount") {
+		return c.rootfs(bundle.RootFSOverlay)
+	}
+	rootfs, err := c.rootfs(bundle.RootFSFlat)
+	if err == nil && rootfs == bundle.RootFSOverlay {
+		err = usagef("run: --no-mount and --rootfs overlay: a run mounts its overlay, or has plain files")
+	}
+	return rootfs, err
 }
 
 // remove takes a scratch directory away.

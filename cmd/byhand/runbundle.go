@@ -37,7 +37,7 @@ func isBundle(arg string) bool {
 // its own.
 func changesConfig(f *cli.Context) string {
 	for _, flag := range append(containerFlags(), rootfsFlags()...) {
-		if n := flag.Names()[0]; f.IsSet(n) {
+		if n := flag.Names()[0]; n != "runtime" && f.IsSet(n) {
 			return n
 		}
 	}
