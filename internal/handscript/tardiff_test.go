@@ -3,6 +3,7 @@ package handscript_test
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -20,11 +21,11 @@ func TestTwoReadings(t *testing.T) {
 		return testtar.Raw(testtar.Header(testtar.Fields{Type: '2', Name: name, Linkname: outside, Mode: "0000777"}, nil))
 	}
 	record := func(flag byte, records ...string) testtar.Entry {
-		var all string
+		var all strings.Builder
 		for _, r := range records {
-			all += r
+			all.WriteString(r)
 		}
-		return testtar.Raw(testtar.Header(testtar.Fields{Type: flag, Name: "h"}, []byte(all)))
+		return testtar.Raw(testtar.Header(testtar.Fields{Type: flag, Name: "h"}, []byte(all.String())))
 	}
 	long := func(flag byte, name string) testtar.Entry {
 		return testtar.Raw(testtar.Header(testtar.Fields{Type: flag, Name: "././@LongLink"}, []byte(name+"\x00")))
