@@ -165,11 +165,13 @@ func (c container) give(t *testing.T) {
 }
 
 // prepare hides the machine's hybrid cgroups, which crun 1.8 refuses, and gives
-// the ordinary user a passwd entry and subordinate IDs of its own.
+// the ordinary user a passwd entry and subordinate IDs of its own. They lie over
+// /etc as a whole: a mount on a file goes when another process, such as useradd,
+// renames a new one to its place.
 const prepare = `
 mountpoint -q /sys/fs/cgroup/unified && umount /sys/fs/cgroup/unified
 if [ -n "$ETC" ]; then
-	for f in passwd subuid subgid; do [ -e /etc/$f ] || exit 99; mount --bind "$ETC/$f" /etc/$f || exit 99; done
+	mount -t overlay overlay -o "lowerdir=$ETC:/etc" /etc || exit 99
 fi
 exec "$@"
 `
