@@ -114,7 +114,8 @@ func TestKilled(t *testing.T) {
 		}
 	}
 	t.Logf("%d rounds, %d kills", rounds, kills)
-	if kills < rounds {
+	// How many come in time is chance: of a few rounds one is enough.
+	if kills == 0 || rounds >= 20 && kills < rounds/2 {
 		t.Errorf("only %d kills in %d rounds: the test does not test much", kills, rounds)
 	}
 }
