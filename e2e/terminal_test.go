@@ -1,11 +1,6 @@
 package e2e_test
 
 import (
-	"archive/tar"
-	"bytes"
-	"compress/gzip"
-	"crypto/sha256"
-	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -18,7 +13,11 @@ import (
 	"testing"
 	"time"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/byhand/byhand/internal/testimages"
 	"github.com/byhand/byhand/internal/testneed"
+	"github.com/byhand/byhand/internal/testtar"
 )
 
 // TestTerminal watches a slow pull on a real terminal: tall and with fewer
@@ -31,7 +30,7 @@ func TestTerminal(t *testing.T) {
 	randomImage(t, image, layers, 600_000)
 	server := newLab(t)
 	registry := throttle(t, server.serve("lab/slow=oci:"+image), 600_000)
-	name := registry + "/lab/slow:latest"
+	name := registry + "/lab/slow:" + testimages.Tag
 
 	for _, test := range []struct {
 		name                                   string
@@ -208,61 +207,13 @@ func throttle(t *testing.T, server string, rate int) string {
 func randomImage(t *testing.T, dir string, layers, bytesEach int) {
 	t.Helper()
 	random := rand.NewChaCha8([32]byte{1})
-	type object = map[string]any
-	put := func(data []byte) object {
-		sum := fmt.Sprintf("%x", sha256.Sum256(data))
-		path := filepath.Join(dir, "blobs", "sha256", sum)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, data, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return object{"digest": "sha256:" + sum, "size": len(data)}
-	}
-	document := func(v any, mediaType string) object {
-		data, err := json.Marshal(v)
-		if err != nil {
-			t.Fatal(err)
-		}
-		d := put(data)
-		d["mediaType"] = mediaType
-		return d
-	}
-	var list []object
-	var diffs []string
+	var tars [][]byte
 	for i := range layers {
 		content := make([]byte, bytesEach)
 		_, _ = random.Read(content)
-		var raw, packed bytes.Buffer
-		tw := tar.NewWriter(&raw)
-		if err := tw.WriteHeader(&tar.Header{Name: fmt.Sprint("file", i), Mode: 0o644, Size: int64(len(content))}); err != nil {
-			t.Fatal(err)
-		}
-		_, _ = tw.Write(content)
-		_ = tw.Close()
-		zw := gzip.NewWriter(&packed)
-		_, _ = zw.Write(raw.Bytes())
-		_ = zw.Close()
-		d := put(packed.Bytes())
-		d["mediaType"] = "application/vnd.oci.image.layer.v1.tar+gzip"
-		list = append(list, d)
-		diffs = append(diffs, fmt.Sprintf("sha256:%x", sha256.Sum256(raw.Bytes())))
+		tars = append(tars, testtar.Tar(testtar.File(fmt.Sprint("file", i), string(content))))
 	}
-	config := document(object{"architecture": "amd64", "os": "linux", "rootfs": object{"type": "layers", "diff_ids": diffs}},
-		"application/vnd.oci.image.config.v1+json")
-	manifest := document(object{"schemaVersion": 2, "config": config, "layers": list}, "application/vnd.oci.image.manifest.v1+json")
-	manifest["annotations"] = object{"org.opencontainers.image.ref.name": "latest"}
-	for name, v := range map[string]any{
-		"index.json": object{"schemaVersion": 2, "manifests": []object{manifest}},
-		"oci-layout": object{"imageLayoutVersion": "1.0.0"},
-	} {
-		data, err := json.Marshal(v)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
-			t.Fatal(err)
-		}
+	if err := testimages.Write(dir, ocispec.ImageConfig{}, tars...); err != nil {
+		t.Fatal(err)
 	}
 }

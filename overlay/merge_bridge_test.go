@@ -2,7 +2,6 @@ package overlay
 
 import (
 	"context"
-	"errors"
 	"os"
 
 	"github.com/byhand/byhand/unpack"
@@ -36,9 +35,6 @@ func MountClassic(o MountOptions) error {
 	}
 	return err
 }
-
-// NoLowerdirPlus tells that MountNew found no lowerdir+.
-func NoLowerdirPlus(err error) bool { return errors.Is(err, errNoLowerdirPlus) }
 
 // StageName is the name of the directory that dst is made in.
 func StageName(dst string) string { return stageName(dst) }

@@ -15,12 +15,7 @@ import (
 func size(n int64) string { return human.Bytes(n) }
 
 // count prints "1 layer" or "5 layers".
-func count(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
-}
+func count(n int, noun string) string { return human.Count(n, noun) }
 
 // short is a digest as people recognise it.
 func short(d digest.Digest) string { return human.Short(d) }

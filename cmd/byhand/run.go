@@ -56,9 +56,6 @@ func asDocker(h handler) handler {
 }
 
 func doRun(ctx context.Context, c *call) error {
-	if _, err := c.runRootfs(); err != nil {
-		return err
-	}
 	if !isBundle(c.args[0]) {
 		return checked(withRuntime(inNamespace(withStore(runImage))))(ctx, c)
 	}

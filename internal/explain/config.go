@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/byhand/byhand/bundle"
+	"github.com/byhand/byhand/internal/human"
 	"github.com/byhand/byhand/internal/shell"
 )
 
@@ -127,9 +128,9 @@ func brief(raw json.RawMessage) string {
 	}
 	switch v := v.(type) {
 	case []any:
-		return fmt.Sprintf("[%s]", count(len(v), "entry"))
+		return fmt.Sprintf("[%s]", human.Count(len(v), "entry"))
 	case map[string]any:
-		return fmt.Sprintf("{%s}", count(len(v), "member"))
+		return fmt.Sprintf("{%s}", human.Count(len(v), "member"))
 	}
 	return string(raw[:most]) + "…"
 }

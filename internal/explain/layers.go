@@ -7,6 +7,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/byhand/byhand/internal/human"
 	"github.com/byhand/byhand/internal/shell"
 	"github.com/byhand/byhand/overlay"
 	"github.com/byhand/byhand/pull"
@@ -29,7 +30,7 @@ func (n *Narrator) Image(img *pull.Image) {
 	manifest, config := n.files[img.Manifest.Descriptor.Digest], n.files[img.Config.Descriptor.Digest]
 	n.mu.Unlock()
 	e := Event{
-		Kind: "image", Title: fmt.Sprintf("%s: manifest → config → %s", img.Reference, count(len(img.Layers), "layer")),
+		Kind: "image", Title: fmt.Sprintf("%s: manifest → config → %s", img.Reference, human.Count(len(img.Layers), "layer")),
 		Facts: []Fact{
 			{Name: "name", Value: img.Reference.String(), Silent: true},
 			{Name: "manifest", Value: img.Manifest.Descriptor.Digest.String()},
@@ -168,14 +169,14 @@ func (n *Narrator) unpacked(out *Event, e overlay.Event) {
 	} {
 		out.Facts = append(out.Facts, Fact{Name: camel(k.name) + "Count", Value: k.n, Silent: true})
 		if k.n > 0 {
-			list = append(list, count(k.n, k.name))
+			list = append(list, human.Count(k.n, k.name))
 		}
 	}
 	out.Facts = append(out.Facts,
 		Fact{Name: "bytes", Value: e.Unpacked.Bytes, Silent: true}, Fact{Name: "tarBytes", Value: e.Unpacked.TarSize, Silent: true},
 		Fact{Name: "whiteouts", Value: listed(e.Whiteouts), Silent: len(e.Whiteouts) == 0},
 		Fact{Name: "opaques", Value: listed(e.Opaques), Silent: len(e.Opaques) == 0})
-	out.Notes = append([]string{count(c.Entries, "entry") + ": " + strings.Join(list, ", ")}, skipped(e.Unpacked.Skipped)...)
+	out.Notes = append([]string{human.Count(c.Entries, "entry") + ": " + strings.Join(list, ", ")}, skipped(e.Unpacked.Skipped)...)
 	if max(len(e.Whiteouts), len(e.Opaques), len(e.Unpacked.Pending.ImplicitDirs)) > maxNames {
 		out.Notes = append(out.Notes, fmt.Sprintf("The commands have the first %d names of a kind.", maxNames))
 	}
@@ -265,7 +266,7 @@ func (n *Narrator) settled(out *Event, p unpack.Pending) {
 		out.Shell = append(out.Shell, fmt.Sprintf(`ln "$(ls -d %s 2>/dev/null | head -n 1)" %s`, strings.Join(target, " "), shell.Quote(dir+"/"+l.Name)))
 	}
 	if len(p.HardLinks) > 0 {
-		out.Notes = append(out.Notes, count(len(p.HardLinks), "hard link")+" to files of layers below.")
+		out.Notes = append(out.Notes, human.Count(len(p.HardLinks), "hard link")+" to files of layers below.")
 	}
 	if len(p.Whiteouts) > 0 {
 		out.Notes = append(out.Notes, "A whiteout stays where something below is hidden by it.")
@@ -293,17 +294,6 @@ func lowers(n int) []string {
 		list = append(list, "lower/"+strconv.Itoa(i))
 	}
 	return list
-}
-
-// count prints "1 file" or "5 files".
-func count(n int, noun string) string {
-	switch {
-	case n == 1:
-		return "1 " + noun
-	case strings.HasSuffix(noun, "y"):
-		return fmt.Sprintf("%d %sies", n, strings.TrimSuffix(noun, "y"))
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 // camel makes the name of a fact of a noun: "hard link" is hardLink.

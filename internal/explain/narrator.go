@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/byhand/byhand/internal/human"
 	"github.com/byhand/byhand/internal/shell"
 	"github.com/byhand/byhand/overlay"
 	"github.com/byhand/byhand/pull"
@@ -154,7 +155,7 @@ func (n *Narrator) Freed(f overlay.Freed) {
 	if n == nil {
 		return
 	}
-	e := Event{Kind: "freed", Title: fmt.Sprintf("freed %s in %s and %s", size(f.Bytes), count(f.Layers, "layer"), count(f.Blobs, "blob")), Facts: []Fact{
+	e := Event{Kind: "freed", Title: fmt.Sprintf("freed %s in %s and %s", size(f.Bytes), human.Count(f.Layers, "layer"), human.Count(f.Blobs, "blob")), Facts: []Fact{
 		{Name: "images", Value: append([]string{}, f.Images...), Silent: len(f.Images) == 0},
 		{Name: "layers", Value: f.Layers, Silent: true},
 		{Name: "blobs", Value: f.Blobs, Silent: true},
@@ -180,8 +181,8 @@ func (n *Narrator) Failed(err error, status int) {
 
 // short is a digest as people recognise it.
 func short(d digest.Digest) string {
-	algorithm, hex, _ := strings.Cut(d.String(), ":")
-	return algorithm + ":" + hex[:min(12, len(hex))] + "…"
+	algorithm, _, _ := strings.Cut(d.String(), ":")
+	return algorithm + ":" + human.Short(d) + "…"
 }
 
 // sum is the program that calculates digests like d.

@@ -1,4 +1,4 @@
-// Package human writes sizes and digests as people read them.
+// Package human writes sizes, counts and digests as people read them.
 package human
 
 import (
@@ -21,6 +21,17 @@ func Bytes(n int64) string {
 		return fmt.Sprintf("%.1f %s", v, unit)
 	}
 	return fmt.Sprintf("%.0f %s", v, unit)
+}
+
+// Count writes "1 layer" or "5 layers", "2 entries".
+func Count(n int, noun string) string {
+	switch {
+	case n == 1:
+		return "1 " + noun
+	case strings.HasSuffix(noun, "y"):
+		return fmt.Sprintf("%d %sies", n, strings.TrimSuffix(noun, "y"))
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 // Short is a digest as people recognise it: the first 12 digits.

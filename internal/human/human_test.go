@@ -26,3 +26,14 @@ func TestShort(t *testing.T) {
 		}
 	}
 }
+
+func TestCount(t *testing.T) {
+	for n, want := range map[int]string{0: "0 entries", 1: "1 entry", 2: "2 entries"} {
+		if got := human.Count(n, "entry"); got != want {
+			t.Errorf("%d: %q, expected %q", n, got, want)
+		}
+	}
+	if got := human.Count(5, "layer"); got != "5 layers" {
+		t.Errorf("%q, expected 5 layers", got)
+	}
+}

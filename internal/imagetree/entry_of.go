@@ -37,10 +37,6 @@ type Content struct {
 	Ordinal int64 // 0 is the archive's first entry
 }
 
-// SameFile says whether a and b are names of one file. Only entries of one
-// tree, or of trees that Upto made of it, can be compared.
-func SameFile(a, b Entry) bool { return a.node != nil && a.node == b.node }
-
 // IsDir says whether it is a directory.
 func (e *Entry) IsDir() bool { return e.Mode&unix.S_IFMT == unix.S_IFDIR }
 
