@@ -138,6 +138,10 @@ func parseName(s string) (Reference, string) {
 	if err != nil {
 		return Reference{}, nameReason(s, err)
 	}
+	if reference.Domain(named) == "" {
+		// What stands before the slash looks like a host and is none: 0_0.0/app.
+		return Reference{}, "the name of a host has letters, digits, dots and inner hyphens; the form is [HOST/]NAME[:TAG][@DIGEST]"
+	}
 	ref := Reference{Host: reference.Domain(named), Repository: reference.Path(named)}
 	// ParseDockerRef drops the tag of a name that has a digest too.
 	if full, err := reference.ParseNormalizedNamed(s); err == nil {

@@ -201,7 +201,7 @@ func (o *output) String() string {
 // eventually repeats check until it is content.
 func eventually(t testing.TB, check func() error) {
 	t.Helper()
-	const patience = 5 * time.Second
+	const patience = 20 * time.Second
 	deadline := time.Now().Add(patience)
 	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
 		err := check()

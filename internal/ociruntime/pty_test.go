@@ -212,7 +212,7 @@ func TestSuspend(t *testing.T) {
 }
 
 func suspend(t *testing.T, spec runSpec, u *testuser.User) {
-	spec.Bundle = shell(t, `echo up; sh -c 'while true; do sleep 0.01; echo -n .; done' & sleep 1.5; exit 5`)
+	spec.Bundle = shell(t, `trap "exit 5" TERM; echo up; sh -c 'while true; do sleep 0.01; echo -n .; done' & wait`)
 	run := newCaller(t, spec, u)
 	// As a shell does: the job is a process group of its own in the
 	// foreground; alone in its session it would be an orphan, which does not stop.
@@ -236,11 +236,15 @@ func suspend(t *testing.T, spec runSpec, u *testuser.User) {
 		}
 		return nil
 	})
-	before := len(run.out.String())
-	time.Sleep(200 * time.Millisecond)
-	if after := len(run.out.String()); after != before {
-		t.Errorf("the container wrote %d bytes while it was stopped", after-before)
-	}
+	var before int
+	eventually(t, func() error { // what was in the pipe still comes
+		before = len(run.out.String())
+		time.Sleep(200 * time.Millisecond)
+		if after := len(run.out.String()); after != before {
+			return fmt.Errorf("the container wrote %d bytes while it was stopped", after-before)
+		}
+		return nil
+	})
 	if err := syscall.Kill(-run.Process.Pid, syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
@@ -250,6 +254,7 @@ func suspend(t *testing.T, spec runSpec, u *testuser.User) {
 		}
 		return nil
 	})
+	_ = run.Process.Signal(syscall.SIGTERM)
 	if code := run.end(t); code != 5 {
 		t.Errorf("exit code %d, want 5", code)
 	}
