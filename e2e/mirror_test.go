@@ -1,17 +1,14 @@
 package e2e_test
 
 import (
-	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
+	"github.com/byhand/byhand/internal/testdaemon"
 	"github.com/byhand/byhand/internal/testimages"
 	"github.com/byhand/byhand/internal/testneed"
 )
@@ -37,14 +34,11 @@ func TestMirror(t *testing.T) {
 	if !strings.HasPrefix(out, "sha256:") {
 		t.Errorf("pull said %q", out)
 	}
-	requests, err := os.ReadFile(log)
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, want := range []string{"GET /v2/org/demo/manifests/v1", "/blobs/sha256:", "ns=registry.invalid"} {
-		if !strings.Contains(string(requests), want) {
-			t.Errorf("the mirror was not asked for %q: %s", want, requests)
-		}
+		l.waitFor("the mirror's line of "+want, func() bool { // it answers first and writes then
+			requests, err := os.ReadFile(log)
+			return err == nil && strings.Contains(string(requests), want)
+		})
 	}
 	wantCode(t, l.byhand("--hosts-dir", l.path("none"), "pull", "registry.invalid/org/demo:v1"), 6, "registry.invalid")
 }
@@ -58,9 +52,10 @@ func (l lab) nginx(upstream string) (address, log string) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		l.t.Fatal(err)
 	}
-	address = freeAddr(l.t)
 	log = filepath.Join(dir, "access.log")
-	config := fmt.Sprintf(`daemon off; pid %[1]s/pid; error_log %[1]s/error.log; worker_processes 1;
+	name := filepath.Join(dir, "nginx.conf")
+	d := testdaemon.Start(l.t, func(addr string) *exec.Cmd {
+		config := fmt.Sprintf(`daemon off; master_process off; pid %[1]s/pid; error_log %[1]s/error.log;
 events {}
 http {
 	access_log %[1]s/access.log;
@@ -68,47 +63,11 @@ http {
 	uwsgi_temp_path %[1]s/uwsgi; scgi_temp_path %[1]s/scgi;
 	server { listen %[2]s; location / { proxy_pass http://%[3]s; proxy_set_header Host $http_host; } }
 }
-`, dir, address, upstream)
-	name := filepath.Join(dir, "nginx.conf")
-	if err := os.WriteFile(name, []byte(config), 0o600); err != nil {
-		l.t.Fatal(err)
-	}
-	cmd := exec.Command("nginx", "-e", filepath.Join(dir, "error.log"), "-p", dir, "-c", name)
-	if err := cmd.Start(); err != nil {
-		l.t.Fatal(err)
-	}
-	l.t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		_ = cmd.Wait() // ended by the signal
+`, dir, addr, upstream)
+		if err := os.WriteFile(name, []byte(config), 0o600); err != nil {
+			l.t.Fatal(err)
+		}
+		return exec.Command("nginx", "-e", filepath.Join(dir, "error.log"), "-p", dir, "-c", name)
 	})
-	awaitListener(l.t, address)
-	return address, log
-}
-
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = ln.Close() }()
-	return ln.Addr().String()
-}
-
-func awaitListener(t *testing.T, address string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	for {
-		var d net.Dialer
-		conn, err := d.DialContext(ctx, "tcp", address)
-		if err == nil {
-			_ = conn.Close()
-			return
-		}
-		if ctx.Err() != nil {
-			t.Fatalf("nothing listens on %s: %v", address, err)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	return d.Addr, log
 }

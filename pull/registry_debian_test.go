@@ -2,16 +2,13 @@ package pull
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -19,6 +16,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/byhand/byhand/internal/testdaemon"
 	"github.com/byhand/byhand/internal/testneed"
 )
 
@@ -37,9 +35,9 @@ func startRegistry(t *testing.T, ca *authority, password string) *realRegistry {
 	t.Helper()
 	testneed.Tool(t, "docker-registry")
 	dir := t.TempDir()
-	r := &realRegistry{t: t, host: freeAddress(t), client: &http.Client{}, scheme: "http", password: password}
-	config := fmt.Sprintf("version: 0.1\nlog: {accesslog: {disabled: true}, level: error}\nstorage: {filesystem: {rootdirectory: %q}}\nhttp:\n  addr: %s\n",
-		filepath.Join(dir, "data"), r.host)
+	r := &realRegistry{t: t, client: &http.Client{}, scheme: "http", password: password}
+	config := fmt.Sprintf("version: 0.1\nlog: {accesslog: {disabled: true}, level: error}\nstorage: {filesystem: {rootdirectory: %q}}\nhttp:\n  addr: ADDR\n",
+		filepath.Join(dir, "data"))
 	if ca != nil {
 		cert, key := ca.pair("registry")
 		writeFile(t, filepath.Join(dir, "tls.crt"), cert)
@@ -59,49 +57,14 @@ func startRegistry(t *testing.T, ca *authority, password string) *realRegistry {
 		writeFile(t, filepath.Join(dir, "htpasswd"), out)
 		config += fmt.Sprintf("auth: {htpasswd: {realm: test, path: %q}}\n", filepath.Join(dir, "htpasswd"))
 	}
-	writeFile(t, filepath.Join(dir, "config.yml"), []byte(config))
-	r.start(filepath.Join(dir, "config.yml"))
+	name := filepath.Join(dir, "config.yml")
+	r.host = testdaemon.Start(t, func(addr string) *exec.Cmd {
+		writeFile(t, name, []byte(strings.ReplaceAll(config, "ADDR", addr)))
+		cmd := exec.Command("docker-registry", "serve", name)
+		cmd.Env = append(os.Environ(), "OTEL_TRACES_EXPORTER=none")
+		return cmd
+	}).Addr
 	return r
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
-}
-
-// start runs the process and waits until it answers.
-func (r *realRegistry) start(config string) {
-	r.t.Helper()
-	ctx, stop := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, "docker-registry", "serve", config)
-	cmd.Env = append(os.Environ(), "OTEL_TRACES_EXPORTER=none")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Start(); err != nil {
-		stop()
-		r.t.Fatal(err)
-	}
-	r.t.Cleanup(func() {
-		stop()
-		_ = cmd.Wait()
-		if r.t.Failed() {
-			r.t.Logf("docker-registry:\n%s", out.String())
-		}
-	})
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		if resp, err := r.try(http.MethodGet, "/v2/", nil, ""); err == nil {
-			_ = resp.Body.Close()
-			return
-		} else if time.Now().After(end) {
-			r.t.Fatalf("docker-registry does not answer: %v", err)
-		}
-	}
 }
 
 func (r *realRegistry) try(method, path string, body []byte, mediaType string) (*http.Response, error) {
@@ -177,7 +140,6 @@ func TestDebianRegistry(t *testing.T) {
 			data := noise(3 << 20)
 			manifest, layer := r.image("org/app", data, "v1", "v2", "v3")
 			c := quickClient(t)
-			c.Retry.Stall = 20 * time.Second
 			if tt.ca != nil {
 				dir := t.TempDir()
 				writeFile(t, filepath.Join(dir, "ca.crt"), tt.ca.pem)
@@ -247,9 +209,10 @@ func TestNginxMirror(t *testing.T) {
 	r := startRegistry(t, nil, "")
 	data := noise(3 << 20)
 	manifest, layer := r.image("org/app", data, "v1", "v2", "v3")
-	dir, addr := t.TempDir(), freeAddress(t)
+	dir := t.TempDir()
 	seen := filepath.Join(dir, "access.log")
-	writeFile(t, filepath.Join(dir, "nginx.conf"), fmt.Appendf(nil, `
+	nginx := testdaemon.Start(t, func(addr string) *exec.Cmd {
+		writeFile(t, filepath.Join(dir, "nginx.conf"), fmt.Appendf(nil, `
 daemon off; master_process off; pid %[1]s/pid; error_log %[1]s/error.log;
 events {}
 http {
@@ -262,46 +225,33 @@ http {
   }
 }
 `, dir, addr, r.host))
-	ctx, stop := context.WithCancel(t.Context())
-	cmd := exec.CommandContext(ctx, "nginx", "-p", dir, "-e", filepath.Join(dir, "error.log"), "-c", filepath.Join(dir, "nginx.conf"))
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { stop(); _ = cmd.Wait() })
-	waitFor(t, addr)
+		return exec.Command("nginx", "-p", dir, "-e", filepath.Join(dir, "error.log"), "-c", filepath.Join(dir, "nginx.conf"))
+	})
 
 	c := quickClient(t)
-	c.Retry.Stall = 20 * time.Second
-	c.HostsDirs = []string{hostsDir(t, r.host, "[host.\"http://"+addr+"/mirror\"]\n")}
+	c.HostsDirs = []string{hostsDir(t, r.host, "[host.\"http://"+nginx.Addr+"/mirror\"]\n")}
 	p := mustRegistry(t, c, r.host+"/org/app:v1")
 	checkReal(t, p, manifest, data, layer)
-	log, err := os.ReadFile(seen)
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, line := range []string{
 		"/mirror/v2/org/app/manifests/v1?ns=", "/mirror/v2/org/app/blobs/" + layer.Digest.String(), " 200\n", " 206\n", " 404\n",
 	} {
-		if !strings.Contains(string(log), line) {
-			t.Errorf("nginx was not asked %q:\n%s", line, log)
-		}
+		awaitLine(t, seen, line)
 	}
-	stop()
-	_ = cmd.Wait()
+	nginx.Stop()
 	checkReal(t, p, manifest, data, layer)
 }
 
-// waitFor waits until something listens.
-func waitFor(t *testing.T, addr string) {
+// awaitLine waits until the log has it: nginx answers first and writes then.
+func awaitLine(t *testing.T, name, line string) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", addr)
-		if err == nil {
-			_ = conn.Close()
+	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		log, err := os.ReadFile(name)
+		if err == nil && strings.Contains(string(log), line) {
 			return
 		}
 		if time.Now().After(end) {
-			t.Fatalf("nothing listens at %s: %v", addr, err)
+			t.Errorf("nginx was not asked %q: %v\n%s", line, err, log)
+			return
 		}
 	}
 }

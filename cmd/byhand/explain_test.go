@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -27,6 +26,7 @@ import (
 
 	"github.com/byhand/byhand/internal/demo"
 	"github.com/byhand/byhand/internal/serve"
+	"github.com/byhand/byhand/internal/testimages"
 	"github.com/byhand/byhand/internal/testneed"
 	"github.com/byhand/byhand/internal/testregistry"
 	"github.com/byhand/byhand/internal/testtar"
@@ -153,43 +153,9 @@ func sameLower(t *testing.T, a, b string) {
 // debianRegistry runs docker-registry with the image and returns HOST:PORT.
 func debianRegistry(t *testing.T, image string) string {
 	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	host := l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	config := filepath.Join(dir, "config.yml")
-	text := fmt.Sprintf("version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: %q}}\nhttp: {addr: %q}\n", filepath.Join(dir, "data"), host)
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	server := exec.CommandContext(ctx, "docker-registry", "serve", config)
-	server.Env = append(os.Environ(), "OTEL_TRACES_EXPORTER=none")
-	if err := server.Start(); err != nil {
-		stop()
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		stop()
-		_ = server.Wait()
-	})
-	push := func() ([]byte, error) {
-		return exec.CommandContext(t.Context(), "skopeo", "copy", "--all", "--dest-tls-verify=false", "oci:"+image+":v1", "docker://"+host+"/lab/demo:v1").CombinedOutput()
-	}
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(100 * time.Millisecond) {
-		out, err := push()
-		if err == nil {
-			return host
-		}
-		if time.Now().After(end) {
-			t.Fatalf("push to docker-registry: %v: %s", err, out)
-		}
-	}
+	r := testimages.StartRegistry(t, testimages.RegistryOptions{})
+	r.Push(t, image, "v1", "lab/demo:v1")
+	return r.Addr
 }
 
 // library is a test registry with an image of one layer.

@@ -1,8 +1,6 @@
 package testimages
 
 import (
-	"bytes"
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -19,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/byhand/byhand/internal/testdaemon"
 	"github.com/byhand/byhand/internal/testneed"
 )
 
@@ -63,74 +62,14 @@ func StartRegistry(t testing.TB, o RegistryOptions) Registry {
 		}
 		config += "auth: {htpasswd: {realm: test, path: " + name + "}}\n"
 	}
-	// Between choosing a free port and the registry's taking it, another
-	// process may: try again.
-	for range 3 {
-		if r.Addr = freeAddr(t); r.start(t, dir, strings.ReplaceAll(config, "ADDR", r.Addr)) {
-			return r
-		}
-	}
-	t.Fatal("docker-registry did not start")
-	return r
-}
-
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	var lc net.ListenConfig
-	ln, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := ln.Addr().String()
-	if err := ln.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return addr
-}
-
-// startTimeout is a hundred times what the start takes on an idle machine.
-const startTimeout = 20 * time.Second
-
-func (r Registry) start(t testing.TB, dir, config string) bool {
-	t.Helper()
 	name := filepath.Join(dir, "config.yml")
-	if err := os.WriteFile(name, []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context())) // t's ends before its cleanups
-	cmd := exec.CommandContext(ctx, "docker-registry", "serve", name)
-	var log bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &log, &log
-	if err := cmd.Start(); err != nil {
-		stop()
-		t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		_ = cmd.Wait() // killed in the end, or seen by the caller not to answer
-		close(ended)
-	}()
-	end := func() {
-		stop()
-		<-ended
-	}
-	for deadline := time.Now().Add(startTimeout); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		select {
-		case <-ended:
-			stop()
-			t.Logf("docker-registry ended: %s", log.String())
-			return false
-		default:
+	r.Addr = testdaemon.Start(t, func(addr string) *exec.Cmd {
+		if err := os.WriteFile(name, []byte(strings.ReplaceAll(config, "ADDR", addr)), 0o600); err != nil {
+			t.Fatal(err)
 		}
-		var d net.Dialer
-		if conn, err := d.DialContext(t.Context(), "tcp", r.Addr); err == nil {
-			_ = conn.Close()
-			t.Cleanup(end)
-			return true
-		}
-	}
-	end()
-	return false
+		return exec.Command("docker-registry", "serve", name)
+	}).Addr
+	return r
 }
 
 // Push copies an image of an OCI layout, with all its platforms, to
