@@ -91,6 +91,9 @@ func TestMirrors(t *testing.T) {
 				mirror.Fault("/v2/app/", *tt.fault)
 			}
 			c := quickClient(t)
+			if name == "hangs" {
+				c.Retry.Stall = stalled
+			}
 			var log eventLog
 			c.Observe = log.add
 			c.HostsDirs = []string{hostsDir(t, origin.Host(), "[host.\""+mirror.Server.URL+"\"]\n"+tt.options)}

@@ -45,7 +45,7 @@ func TestMetadataTime(t *testing.T) {
 			_, err := p.manifest(t.Context(), "latest")
 			return err
 		}, want: &UnreachableError{}},
-		"a layer": {part: "/blobs/", pause: 2 * time.Millisecond, ask: func(t *testing.T, p provider) error {
+		"a layer": {part: "/blobs/", pause: 6 * time.Millisecond, ask: func(t *testing.T, p provider) error {
 			_, err := readBlob(t.Context(), p, layer, 0)
 			return err
 		}},
@@ -58,14 +58,14 @@ func TestMetadataTime(t *testing.T) {
 			reg.AddBlob("app", manifest)
 			f := testregistry.Fault{Pause: tt.pause, Chunk: 1}
 			if f.Pause == 0 {
-				f.Pause = 30 * time.Millisecond
+				f.Pause = 200 * time.Millisecond
 			}
 			if tt.part == "/token" {
 				f.Body = token
 			}
 			reg.Fault(tt.part, f)
 			c := quickClient(t)
-			c.Retry.MetadataTime, c.Retry.Stall = 500*time.Millisecond, 5*time.Second
+			c.Retry.MetadataTime = 2 * time.Second
 			start := time.Now()
 			err := tt.ask(t, mustRegistry(t, c, reg.Repo("app")))
 			checkKind(t, err, tt.want)
@@ -75,7 +75,7 @@ func TestMetadataTime(t *testing.T) {
 				}
 				return
 			}
-			if err == nil || !strings.Contains(err.Error(), "limit MetadataTime of 500ms") {
+			if err == nil || !strings.Contains(err.Error(), "limit MetadataTime of 2s") {
 				t.Errorf("error %v does not name the limit", err)
 			}
 			if n := reg.Count(tt.part); n != lateAttempts {

@@ -54,7 +54,11 @@ func TestManifestFaults(t *testing.T) {
 				reg := testregistry.New(t, testregistry.Options{})
 				reg.AddManifest("app", "latest", "application/vnd.oci.image.manifest.v1+json", manifest)
 				reg.Fault("/manifests/", tt.fault)
-				doc, err := mustRegistry(t, quickClient(t), reg.Repo("app")).manifest(t.Context(), ref)
+				c := quickClient(t)
+				if tt.fault.Stall != nil {
+					c.Retry.Stall = stalled
+				}
+				doc, err := mustRegistry(t, c, reg.Repo("app")).manifest(t.Context(), ref)
 				want := tt.byTag
 				if ref != "latest" {
 					want = tt.byDigest
@@ -231,6 +235,7 @@ func TestNoLeak(t *testing.T) {
 	reg.Fault("/blobs/", testregistry.Fault{After: 3, Endless: true})
 	before := runtime.NumGoroutine()
 	c := &Client{Retry: quick(), HostsDirs: []string{}, SkipTLSVerify: true}
+	c.Retry.Stall = stalled
 	p := mustRegistry(t, c, reg.Repo("app"))
 	for range 2 {
 		_, _ = readBlob(t.Context(), p, desc, 0)
@@ -244,7 +249,13 @@ func TestNoLeak(t *testing.T) {
 		t.Fatal(err)
 	}
 	reg.Server.CloseClientConnections()
-	for end := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before; time.Sleep(10 * time.Millisecond) {
+	noMoreGoroutines(t, before)
+}
+
+// noMoreGoroutines waits until no more of them run than before.
+func noMoreGoroutines(t *testing.T, before int) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); runtime.NumGoroutine() > before; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			stacks := make([]byte, 1<<20)
 			t.Fatalf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before, stacks[:runtime.Stack(stacks, true)])
