@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -180,7 +181,9 @@ func TestOwnsPIDs(t *testing.T) {
 }
 
 // TestMergeSignals feeds repetitions.
-func TestMergeSignals(t *testing.T) {
+func TestMergeSignals(t *testing.T) { synctest.Test(t, mergeSignals) }
+
+func mergeSignals(t *testing.T) {
 	s := &signals{make(chan unix.Signal, 64), make(chan os.Signal, 64), make(chan struct{})}
 	go s.merge()
 	for _, sig := range []unix.Signal{unix.SIGINT, unix.SIGINT, unix.SIGPIPE, unix.SIGTERM, unix.SIGTERM, unix.SIGQUIT} {

@@ -116,8 +116,12 @@ func TestKillMany(t *testing.T) {
 	testneed.Root(t)
 	state := shortDir(t)
 	var all []*caller
-	for range 30 {
-		run := newCaller(t, runSpec{Bundle: shell(t, "sleep 0.5; exit 2"), StateDir: state}, nil)
+	for i := range 30 {
+		script := "sleep 0.5; exit 2"
+		if i%3 == 0 {
+			script = "exec sleep 1000" // until it is killed
+		}
+		run := newCaller(t, runSpec{Bundle: shell(t, script), StateDir: state}, nil)
 		if err := run.Start(); err != nil {
 			t.Fatal(err)
 		}

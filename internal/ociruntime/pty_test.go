@@ -227,37 +227,52 @@ func suspend(t *testing.T, spec runSpec, u *testuser.User) {
 	}
 	_ = master
 	run.await(t, "up\n.")
-	if err := syscall.Kill(-run.Process.Pid, syscall.SIGTSTP); err != nil {
-		t.Fatal(err)
+	for i := range 5 {
+		run.signalGroup(t, syscall.SIGTSTP)
+		eventually(t, func() error {
+			if state := processState(run.Process.Pid); state != "T" {
+				return fmt.Errorf("caller is in state %s, want T", state)
+			}
+			return nil
+		})
+		// Stopped, it may be continued at once.
+		if i == 0 {
+			run.silent(t)
+		}
+		before := len(run.out.String())
+		run.signalGroup(t, syscall.SIGCONT)
+		eventually(t, func() error {
+			if after := len(run.out.String()); after < before+20 { // a few may have been in the pipe
+				return fmt.Errorf("the container does not go on, of round %d", i+1)
+			}
+			return nil
+		})
 	}
-	eventually(t, func() error {
-		if state := processState(run.Process.Pid); state != "T" {
-			return fmt.Errorf("caller is in state %s, want T", state)
-		}
-		return nil
-	})
-	var before int
-	eventually(t, func() error { // what was in the pipe still comes
-		before = len(run.out.String())
-		time.Sleep(200 * time.Millisecond)
-		if after := len(run.out.String()); after != before {
-			return fmt.Errorf("the container wrote %d bytes while it was stopped", after-before)
-		}
-		return nil
-	})
-	if err := syscall.Kill(-run.Process.Pid, syscall.SIGCONT); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, func() error {
-		if len(run.out.String()) == before {
-			return errors.New("the container does not go on")
-		}
-		return nil
-	})
 	_ = run.Process.Signal(syscall.SIGTERM)
 	if code := run.end(t); code != 5 {
 		t.Errorf("exit code %d, want 5", code)
 	}
+}
+
+// signalGroup does what a terminal or a shell does to a job.
+func (c *caller) signalGroup(t testing.TB, sig syscall.Signal) {
+	t.Helper()
+	if err := syscall.Kill(-c.Process.Pid, sig); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// silent waits until what was in the pipe has come, and nothing more does.
+func (c *caller) silent(t testing.TB) {
+	t.Helper()
+	eventually(t, func() error {
+		before := len(c.out.String())
+		time.Sleep(200 * time.Millisecond)
+		if after := len(c.out.String()); after != before {
+			return fmt.Errorf("the container wrote %d bytes while it was stopped", after-before)
+		}
+		return nil
+	})
 }
 
 // processState is the letter of proc_pid_stat(5).

@@ -3,12 +3,12 @@ package ociruntime
 import (
 	"os"
 	"os/signal"
-	"runtime"
 	"slices"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/byhand/byhand/internal/suspend"
 )
 
 // signals is what this process gets while a container runs.
@@ -101,33 +101,7 @@ func (s *session) handle(sig unix.Signal) {
 // expects of Ctrl-Z, and goes on with both when it is continued.
 func (s *session) suspend() {
 	s.tty.restore()
-	stopSelf()
+	suspend.Self()
 	s.tty.resume()
 	_ = s.conn.send(message{Kind: kindCont}, nil)
-}
-
-// stopSelf stops this process as SIGTSTP does to a program that does not handle
-// it: not at all where no shell controls jobs. It returns when the process is
-// continued. os/signal cannot give a signal its default action back, so
-// that is asked of the kernel.
-func stopSelf() {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	var byDefault, former sigaction
-	if !sigactionTSTP(&byDefault, &former) {
-		return
-	}
-	// To this very thread, so that it takes effect before the next line.
-	_ = unix.Tgkill(os.Getpid(), unix.Gettid(), unix.SIGTSTP)
-	sigactionTSTP(&former, nil)
-}
-
-// sigaction is the kernel's struct of that name on amd64 and arm64, which is
-// only kept: handler, flags, restorer, mask.
-type sigaction [4]uint64
-
-func sigactionTSTP(to, former *sigaction) bool {
-	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGTSTP),
-		uintptr(unsafe.Pointer(to)), uintptr(unsafe.Pointer(former)), unsafe.Sizeof(to[3]), 0, 0)
-	return errno == 0
 }

@@ -14,6 +14,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/byhand/byhand/internal/suspend"
 )
 
 // childArg is the hidden first argument of the process that becomes the
@@ -56,7 +58,7 @@ func Enter(ctx context.Context, o Options) (int, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	signals := make(chan os.Signal, 64)
-	signal.Notify(signals, forwarded()...)
+	signal.Notify(signals, append(forwarded(), unix.SIGTSTP, unix.SIGCHLD)...)
 	defer signal.Stop(signals)
 	c, err := startChild(ctx, args, *plan)
 	var refused *mapError
@@ -149,14 +151,25 @@ func handshake(ctx context.Context, conn *os.File, pid int, plan Plan) error {
 }
 
 // wait forwards signals until the command ends. Stop signals are not among
-// them: the terminal sends those to both, as they are one process group.
+// them: the terminal sends those to both, as they are one process group. But
+// only when the command has stopped does this process: to a shell it is the
+// job, and what the shell sends to continue it must not come before the
+// command stops.
 func (c *child) wait(signals <-chan os.Signal) (int, error) {
 	done := make(chan error, 1)
 	go func() { done <- c.cmd.Wait() }()
 	for {
 		select {
 		case s := <-signals:
-			_ = c.cmd.Process.Signal(s) // it may have ended just now
+			switch s {
+			case unix.SIGTSTP:
+			case unix.SIGCHLD:
+				if c.stopped() {
+					suspend.Self()
+				}
+			default:
+				_ = c.cmd.Process.Signal(s) // it may have ended just now
+			}
 		case err := <-done:
 			var exit *exec.ExitError
 			if err != nil && !errors.As(err, &exit) {
@@ -166,6 +179,17 @@ func (c *child) wait(signals <-chan os.Signal) (int, error) {
 				return 128 + int(ws.Signal()), nil
 			}
 			return c.cmd.ProcessState.ExitCode(), nil
+		}
+	}
+}
+
+// stopped says whether the command has been stopped since it was last asked.
+func (c *child) stopped() bool {
+	var info unix.Siginfo // stays zero if not, waitid(2)
+	for {
+		err := unix.Waitid(unix.P_PID, c.cmd.Process.Pid, &info, unix.WSTOPPED|unix.WNOHANG, nil)
+		if !errors.Is(err, unix.EINTR) {
+			return err == nil && info.Signo == int32(unix.SIGCHLD)
 		}
 	}
 }
