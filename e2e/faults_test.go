@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"bufio"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -27,20 +28,12 @@ import (
 // left over.
 //
 // BYHAND_TEST_FAULTS is the number of points, spread over all of them; "all"
-// is all of them. A single one is named by -run TestFaults/CASE/POINT.
+// is all of them, and "2/30" the second of thirty parts of all of them, which
+// take some minutes each. A single one is named by -run TestFaults/CASE/POINT.
 func TestFaults(t *testing.T) {
 	testneed.Root(t)
 	testneed.Tool(t, "strace")
-	count, err := strconv.Atoi(os.Getenv("BYHAND_TEST_FAULTS"))
-	switch {
-	case os.Getenv("BYHAND_TEST_FAULTS") == "all":
-		count = 1 << 30
-	case err != nil:
-		count = 300
-	}
-	if testing.Short() {
-		count = 40
-	}
+	choose := chosenPoints(t)
 	image := filepath.Join(t.TempDir(), "image")
 	if _, err := demo.Build(image, demo.Options{Tag: "v1"}); err != nil {
 		t.Fatal(err)
@@ -56,7 +49,7 @@ func TestFaults(t *testing.T) {
 				t.Fatalf("strace saw %d points only: the test tests nothing", len(points))
 			}
 			all := len(points)
-			points = points[:min(all, count/len(cases))]
+			points = choose(points, len(cases))
 			kills, felt := 0, 0
 			for _, p := range points {
 				t.Run(p.String(), func(t *testing.T) {
@@ -75,6 +68,35 @@ func TestFaults(t *testing.T) {
 			}
 		})
 	}
+}
+
+// chosenPoints reads BYHAND_TEST_FAULTS and returns what picks the points to try
+// of those of one case of several.
+func chosenPoints(t *testing.T) func(all []point, cases int) []point {
+	t.Helper()
+	text := os.Getenv("BYHAND_TEST_FAULTS")
+	if part, parts, ok := strings.Cut(text, "/"); ok {
+		k, errK := strconv.Atoi(part)
+		n, errN := strconv.Atoi(parts)
+		if errK != nil || errN != nil || k < 1 || k > n {
+			t.Fatalf("BYHAND_TEST_FAULTS=%s: expected K/N, K from 1 to N", text)
+		}
+		return func(all []point, _ int) []point { return all[(k-1)*len(all)/n : k*len(all)/n] }
+	}
+	count := 300
+	if testing.Short() {
+		count = 40
+	}
+	if text == "all" {
+		count = math.MaxInt
+	} else if text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			t.Fatalf("BYHAND_TEST_FAULTS=%s: %v", text, err)
+		}
+		count = n
+	}
+	return func(all []point, cases int) []point { return all[:min(len(all), count/cases)] }
 }
 
 // faultCase is a command that faults are put into.

@@ -71,40 +71,11 @@ func (c *call) rootfs(usual string) (string, error) {
 // free checks that the directory is there to be used, before anything is
 // fetched for it.
 func (p *bundlePlan) free() error {
-	inside, err := within(p.dir, p.session.store.Dir())
-	if err != nil {
-		return fmt.Errorf("make bundle %s: %w", p.dir, err)
+	if err := p.session.outside("make bundle", p.dir); err != nil {
+		return err
 	}
-	if inside {
-		return usagef("make bundle %s: it is inside the store %s, which is byhand's own; name another directory", p.dir, p.session.store.Dir())
-	}
-	_, err = bundle.Inspect(p.dir)
+	_, err := bundle.Inspect(p.dir)
 	return err
-}
-
-// within says whether path, which need not exist, is dir or leads below it.
-func within(path, dir string) (bool, error) {
-	path, err := filepath.Abs(path)
-	if err != nil {
-		return false, err
-	}
-	var rest string
-	for {
-		real, err := filepath.EvalSymlinks(path)
-		if err == nil {
-			path = filepath.Join(real, rest)
-			break
-		}
-		if !errors.Is(err, fs.ErrNotExist) || path == "/" {
-			return false, err
-		}
-		path, rest = filepath.Dir(path), filepath.Join(filepath.Base(path), rest)
-	}
-	if dir, err = filepath.EvalSymlinks(dir); err != nil {
-		return false, err
-	}
-	rel, err := filepath.Rel(dir, path)
-	return err == nil && filepath.IsLocal(rel), err
 }
 
 // write makes the bundle. config.json comes last: without it no runtime and

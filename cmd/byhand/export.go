@@ -36,6 +36,11 @@ func doExport(ctx context.Context, t *imageTree) error {
 	if out == "" {
 		return usagef("export: name a file with -o FILE, or -o - for standard output")
 	}
+	if out != "-" {
+		if err := s.outside("write", out); err != nil {
+			return err
+		}
+	}
 	if err := t.load(ctx, s.args[0]); err != nil {
 		return err
 	}

@@ -35,6 +35,11 @@ func doReport(ctx context.Context, t *imageTree) error {
 	if out == "" {
 		return usagef("report: name a file with -o FILE, or -o - for standard output")
 	}
+	if out != "-" {
+		if err := s.outside("write", out); err != nil {
+			return err
+		}
+	}
 	verified := s.noteVerified()
 	if err := t.load(ctx, s.args[0]); err != nil {
 		return err

@@ -34,6 +34,9 @@ func doScript(ctx context.Context, s *session) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := s.outside("make bundle", plan.dir); err != nil {
+		return err
+	}
 	ref, err := s.parse(s.args[0])
 	if err != nil {
 		return err

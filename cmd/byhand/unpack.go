@@ -29,6 +29,9 @@ func unpackCommand(std streams) *cli.Command {
 
 func doUnpack(ctx context.Context, s *session) error {
 	if len(s.args) == 2 {
+		if err := s.outside("write to", s.args[1]); err != nil {
+			return err
+		}
 		if err := checkEmpty(s.args[1]); err != nil {
 			return err
 		}
