@@ -99,9 +99,11 @@
 // # Removal
 //
 // Remove and Prune rename a layer into staging and delete it there, so that it
-// is whole or gone. They spare what an image, a bundle or another process
-// needs, and what an overlay mount has as a lower dir, in any mount namespace
-// that the process may look into. They refuse a layer in which something is
-// mounted, before anything of it is deleted. Deleting goes by descriptors,
-// follows no link and crosses no mount, also not one that comes while it runs.
+// is whole or gone. They spare what an image, a bundle or another process needs,
+// and what an overlay mount has as a lower dir, in any mount namespace that the
+// process may look into; what the names in others' mount tables lead to is never
+// asked of a file system, which could make root wait for ever. They refuse a
+// layer in which something is mounted, before anything of it is deleted.
+// Deleting goes by descriptors, follows no link and crosses no mount, also not
+// one that comes while it runs.
 package overlay

@@ -2,6 +2,8 @@ package overlay
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -47,7 +49,7 @@ func mountNew(o MountOptions) error {
 func configure(fd int, o MountOptions) error {
 	lower := stack(o)
 	for i := len(lower) - 1; i >= 0; i-- { // topmost first
-		err := setPath(fd, "lowerdir+", lower[i], false)
+		err := setPath(fd, "lowerdir+", ownName(lower[i]), false)
 		if err != nil && (i == len(lower)-1 || errors.Is(err, errNoLowerdirPlus)) {
 			return errNoLowerdirPlus // unknown before 6.8, and no descriptors before 6.13
 		}
@@ -78,6 +80,35 @@ func configure(fd int, o MountOptions) error {
 		return kernelError(fd, o, err)
 	}
 	return nil
+}
+
+// ownName returns what the store calls a lower dir that a bundle's link leads
+// to, so that mountinfo names the layer even after the bundle was moved: its
+// short link, because many programs read lines of 64 KiB at most there, and
+// 500 longer names do not fit.
+func ownName(dir string) string {
+	target, err := os.Readlink(dir)
+	if err != nil || !filepath.IsAbs(target) || filepath.Base(target) != nameDiff {
+		return dir
+	}
+	c, ok := chainOfName(filepath.Base(filepath.Dir(target)))
+	if !ok {
+		return dir
+	}
+	link := layout{root: filepath.Join(target, "..", "..", "..")}.link(c)
+	if !sameFile(dir, link) {
+		return dir
+	}
+	return link
+}
+
+func sameFile(a, b string) bool {
+	i, err := inodeOf(a)
+	if err != nil {
+		return false
+	}
+	j, err := inodeOf(b)
+	return err == nil && i == j
 }
 
 func orClassic(fd int, o MountOptions, err error) error {

@@ -139,43 +139,6 @@ func unescapeOctal(s string) string {
 	return b.String()
 }
 
-// addMounts adds the overlay mounts that layers of the store are lower dirs of.
-// A mount of a bundle that is named already is not named twice.
-func (s *Store) addMounts(users map[ChainID][]string, mounts []stacked) error {
-	chains, err := s.chains()
-	if err != nil {
-		return err
-	}
-	type inode struct{ dev, ino uint64 }
-	layers, short := map[inode]ChainID{}, map[string]ChainID{}
-	var st unix.Stat_t
-	for _, c := range chains {
-		short[c.short()] = c
-		if unix.Stat(s.layout.diff(c), &st) == nil {
-			layers[inode{st.Dev, st.Ino}] = c
-		}
-	}
-	for _, m := range mounts {
-		for _, dir := range m.lower {
-			var c ChainID
-			ok := false
-			switch {
-			case !filepath.IsAbs(dir):
-				// Whatever it was relative to; the name says enough.
-				if c, ok = short[filepath.Base(dir)]; !ok {
-					c, ok = chainOfName(filepath.Base(filepath.Dir(dir)))
-				}
-			case unix.Stat(dir, &st) == nil:
-				c, ok = layers[inode{st.Dev, st.Ino}]
-			}
-			if ok && !slices.Contains(users[c], bundleUser(filepath.Dir(m.target))) && !slices.Contains(users[c], m.String()) {
-				users[c] = append(users[c], m.String())
-			}
-		}
-	}
-	return nil
-}
-
 // mountedAlready tells whether the overlay of o is on its target. Something
 // else there is an error.
 func mountedAlready(o MountOptions) (bool, error) {

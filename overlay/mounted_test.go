@@ -2,15 +2,18 @@ package overlay_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/byhand/byhand/internal/testneed"
 	"github.com/byhand/byhand/overlay"
 )
 
@@ -70,7 +73,7 @@ func TestMountsKeepLayers(t *testing.T) {
 	t.Run("elsewhere", func(t *testing.T) {
 		dir, target := t.TempDir(), t.TempDir()
 		a, _ := twoImages(t, dir)
-		end := mountElsewhere(t, overlay.MountOptions{Lower: []string{a[0].Dir, a[1].Dir}, Target: target, ReadOnly: true})
+		end := mountElsewhere(t, overlay.MountCommand(overlay.MountOptions{Lower: []string{a[0].Dir, a[1].Dir}, Target: target, ReadOnly: true}))
 		s := open(t, dir)
 		_, err := s.Remove(t.Context(), "a:1")
 		if e := as[*overlay.InUseError](t, err); !strings.Contains(e.Error(), "of process ") {
@@ -83,10 +86,73 @@ func TestMountsKeepLayers(t *testing.T) {
 	})
 }
 
-// mountElsewhere mounts in the namespace of a process that lives until end.
-func mountElsewhere(t *testing.T, o overlay.MountOptions) (end func()) {
+// Others' mounts may have names that lead, here, to a file system that never
+// answers. Nobody waits for it, and such a name still keeps a layer.
+func TestMountsNeverAnswering(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	dir, theirs, target := t.TempDir(), t.TempDir(), t.TempDir()
+	a, _ := twoImages(t, dir)
+	silent := t.TempDir()
+	for _, name := range []string{"theirs/a", "theirs/b", "store"} {
+		if err := os.MkdirAll(filepath.Join(silent, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	store := filepath.Join(silent, "store")
+	if err := unix.Mount(dir, store, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	mount := func(base, top, target string) string {
+		return fmt.Sprintf("mount -t overlay -o ro,lowerdir=%s:%s overlay %s", top, base, target)
+	}
+	moved := func(l overlay.Layer) string { return store + strings.TrimPrefix(l.Dir, dir) }
+	mountElsewhere(t, mount(filepath.Join(silent, "theirs/a"), filepath.Join(silent, "theirs/b"), theirs))
+	mountElsewhere(t, mount(moved(a[0]), moved(a[1]), target))
+	if err := unix.Unmount(store, 0); err != nil {
+		t.Fatal(err)
+	}
+	neverAnswers(t, silent)
+	ended := make(chan error, 1)
+	go func() {
+		s := open(t, dir)
+		_, err := s.Remove(t.Context(), "a:1")
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		if e := as[*overlay.InUseError](t, err); len(e.Users) != 1 || !strings.HasPrefix(e.Users[0], "the overlay mount on "+target+" of process ") {
+			t.Errorf("users %q, want the mount on %s", e.Users, target)
+		}
+	case <-time.After(time.Minute):
+		t.Error("Remove waits for a file system that never answers")
+	}
+}
+
+// neverAnswers mounts a FUSE file system without a server. What asks it waits
+// until the test ends.
+func neverAnswers(t *testing.T, dir string) {
 	t.Helper()
-	cmd := exec.Command("sh", "-c", overlay.MountCommand(o)+" && echo mounted && exec sleep 60")
+	fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		testneed.Missing(t, "/dev/fuse: "+err.Error())
+	}
+	options := fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other", fd)
+	if err := unix.Mount("silent", dir, "fuse", unix.MS_NOSUID|unix.MS_NODEV, options); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(unix.Close(fd), unix.Unmount(dir, unix.MNT_DETACH)); err != nil { // Close wakes all who wait
+			t.Error(err)
+		}
+	})
+}
+
+// mountElsewhere mounts in the namespace of a process that lives until end.
+func mountElsewhere(t *testing.T, command string) (end func()) {
+	t.Helper()
+	cmd := exec.Command("sh", "-c", command+" && echo mounted && exec sleep 60")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -1,0 +1,113 @@
+package overlay
+
+import (
+	"errors"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/byhand/byhand/internal/sys"
+)
+
+// addMounts adds the overlay mounts that layers of the store are lower dirs of.
+// A mount of a bundle that is named already is not named twice.
+func (s *Store) addMounts(users map[ChainID][]string, mounts []stacked) error {
+	chains, err := s.chains()
+	if err != nil {
+		return err
+	}
+	known := s.findable(chains)
+	for _, m := range mounts {
+		for _, dir := range m.lower {
+			c, ok := known.find(dir, m.pid)
+			if ok && !slices.Contains(users[c], bundleUser(filepath.Dir(m.target))) && !slices.Contains(users[c], m.String()) {
+				users[c] = append(users[c], m.String())
+			}
+		}
+	}
+	return nil
+}
+
+// inode is a file, whatever its name.
+type inode struct{ dev, ino uint64 }
+
+// findable are the layers of a store, to be found by what mount options call
+// them.
+type findable struct {
+	inodes map[inode]ChainID
+	names  map[string]ChainID // CHAINID and SHORT
+}
+
+func (s *Store) findable(chains []ChainID) findable {
+	f := findable{map[inode]ChainID{}, map[string]ChainID{}}
+	for _, c := range chains {
+		f.names[c.name()], f.names[c.short()] = c, c
+		if i, err := inodeOf(s.layout.diff(c)); err == nil {
+			f.inodes[i] = c
+		}
+	}
+	return f
+}
+
+// find returns the layer that an overlay mount of the process pid, 0 for this
+// one, calls dir. In another mount namespace the name is anybody's choice, and
+// may lead here to a file system that never answers, of which a user can mount
+// one at any time. So it is looked up in the kernel's memory alone, where what
+// is mounted always is; only of what links make of the way there that may be
+// gone. Then the name has to say enough: it may keep a layer for another store
+// that has the same, and frees none that is in use.
+func (f findable) find(dir string, pid int) (ChainID, bool) {
+	if !filepath.IsAbs(dir) {
+		return f.named(dir) // whatever it was relative to
+	}
+	i, err := inodeAtHand(dir)
+	if errors.Is(err, unix.EAGAIN) && pid == 0 || errors.Is(err, errors.ErrUnsupported) {
+		i, err = inodeOf(dir)
+	}
+	if err != nil {
+		return f.named(dir)
+	}
+	c, ok := f.inodes[i]
+	return c, ok
+}
+
+// resolveCached is RESOLVE_CACHED of openat2(2), which package unix lacks.
+const resolveCached = 0x20
+
+// inodeAtHand returns the file that path leads to, if the kernel knows that
+// without asking any file system, and EAGAIN if not. It is an
+// errors.ErrUnsupported before Linux 5.12.
+func inodeAtHand(path string) (inode, error) {
+	fd, err := sys.Openat2(unix.AT_FDCWD, path, &unix.OpenHow{
+		Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: resolveCached,
+	})
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPERM) { // EPERM: an old seccomp filter
+		return inode{}, errors.ErrUnsupported
+	}
+	if err != nil {
+		return inode{}, err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	var st unix.Statx_t
+	if err := sys.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, unix.STATX_INO, &st); err != nil {
+		return inode{}, err
+	}
+	return inode{unix.Mkdev(st.Dev_major, st.Dev_minor), st.Ino}, nil
+}
+
+func inodeOf(path string) (inode, error) {
+	var st unix.Stat_t
+	err := sys.Stat(path, &st)
+	return inode{st.Dev, st.Ino}, err
+}
+
+// named knows …/l/SHORT and …/layers/CHAINID/diff.
+func (f findable) named(dir string) (ChainID, bool) {
+	base := filepath.Base(dir)
+	if base == nameDiff {
+		base = filepath.Base(filepath.Dir(dir))
+	}
+	c, ok := f.names[base]
+	return c, ok
+}
