@@ -64,7 +64,7 @@ func (l lab) stopInTheMiddle(r *testregistry.Registry, sig os.Signal, args ...st
 
 func (l lab) waitFor(what string, done func() bool) {
 	l.t.Helper()
-	for range 500 {
+	for range 3000 {
 		if done() {
 			return
 		}

@@ -209,7 +209,7 @@ func TestReadersPassWriters(t *testing.T) {
 	} {
 		start := time.Now()
 		l.must(l.byhand(args...))
-		if took := time.Since(start); took > 2*time.Second {
+		if took := time.Since(start); took > 30*time.Second {
 			t.Errorf("%s took %s beside a stopped writer", args[0], took)
 		}
 	}

@@ -232,18 +232,14 @@ func (t *task) run(ctx context.Context, turn *turn) error {
 // make stages the layer and commits it.
 func (t *task) make(ctx context.Context, turn *turn) error {
 	s := t.adder.store
-	st, err := t.stage(ctx)
+	st, err := t.staged(ctx)
 	turn.end()
 	if err != nil {
 		return err
 	}
 	defer st.discard()
-	e := t.event(EventUnpacked)
-	e.Unpacked, e.Whiteouts, e.Opaques = st.result, st.whiteouts, st.opaques
-	e.Work = st.work
-	s.observe(e)
 	if st.open() {
-		if err := t.waitBelow(ctx); err != nil {
+		if err := st.waitBelow(ctx); err != nil {
 			return err
 		}
 		if err := st.settle(ctx, t.below()); err != nil {
@@ -261,16 +257,42 @@ func (t *task) make(ctx context.Context, turn *turn) error {
 	return nil
 }
 
-// waitBelow waits until all layers below are committed.
-func (t *task) waitBelow(ctx context.Context) error {
-	for _, below := range t.adder.tasks[:t.index] {
+// staged returns the layer as an earlier process left it, or fetches it.
+func (t *task) staged(ctx context.Context) (*staged, error) {
+	st, err := t.adopt()
+	if st != nil || err != nil {
+		return st, err
+	}
+	if st, err = t.stage(ctx); err != nil {
+		return nil, err
+	}
+	e := t.event(EventUnpacked)
+	e.Unpacked, e.Whiteouts, e.Opaques = st.result, st.whiteouts, st.opaques
+	e.Work = st.work
+	t.adder.store.observe(e)
+	return st, nil
+}
+
+// waitBelow waits until all layers below are committed. The layer is parked
+// meanwhile.
+func (st *staged) waitBelow(ctx context.Context) error {
+	for _, below := range st.task.adder.tasks[:st.task.index] {
+		select {
+		case <-below.done:
+			continue
+		default:
+		}
+		if !st.parked {
+			st.park()
+		}
 		select {
 		case <-below.done:
 		case <-ctx.Done():
+			st.leave(ctx)
 			return context.Cause(ctx)
 		}
 	}
-	return nil
+	return st.unpark()
 }
 
 // below returns the lower dirs under the layer, base first.

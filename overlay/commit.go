@@ -21,7 +21,11 @@ type staged struct {
 	diff   *os.File // its diff directory
 	result unpack.Result
 	work   time.Duration // that Apply took, without waiting
-	gone   bool          // committed or removed
+	parked bool          // its name in staging is the layer's
+	gone   bool          // committed, removed, or left for others
+
+	skipped []string // what could not be kept
+	notKept notKept
 
 	whiteouts, opaques []string // named by the layer, where Options.Markers asks for them
 }
@@ -84,6 +88,10 @@ func (t *task) stageOnce(ctx context.Context) (_ *staged, err error) {
 	}
 	if !errors.Is(in.end, io.EOF) {
 		return nil, errors.New("stream was not read to its end")
+	}
+	for _, skip := range st.result.Skipped {
+		st.skipped = append(st.skipped, skip.String())
+		st.notKept.add(skip)
 	}
 	return st, nil
 }
@@ -245,13 +253,10 @@ func (st *staged) record() layerFile {
 		Version: layerVersion, ChainID: t.chain, DiffID: t.diff,
 		Created: time.Now().UTC(), Boot: s.boot, Synced: s.mustSync(),
 		Counts: st.result.Counts, Bytes: st.result.Bytes, TarSize: st.result.TarSize,
+		Skipped: st.skipped, NotKept: st.notKept,
 	}
 	if t.index > 0 {
 		f.Parent = t.adder.chains[t.index-1]
-	}
-	for _, skip := range st.result.Skipped {
-		f.Skipped = append(f.Skipped, skip.String())
-		f.NotKept.add(skip)
 	}
 	return f
 }

@@ -36,11 +36,13 @@
 //	ID-N                a tree or file that it works on, or is deleting
 //	CHAINID.lock        locked while somebody makes, marks or removes that layer
 //	ALG-HEX.BOOT.part   a blob in the making, locked by its writer
+//	CHAINID.BOOT.layer  a layer that is verified and waits for those below it, before
+//	                    it is settled on them; CHAINID.lock is its maker's
 //
 // All locks are flock(2), which the kernel drops with the process. So what
 // carries the ID of an unlocked owner is dead, and the next process that writes
-// to the store sweeps it. A part that nobody holds can be resumed for a week in
-// the boot that wrote it, and is swept then.
+// to the store sweeps it. A part that nobody holds can be resumed, and a waiting
+// layer taken over, for a week in the boot that wrote it, and is swept then.
 //
 // # Locks
 //

@@ -19,6 +19,7 @@ const (
 	EventCommitted                  // the layer has its final name
 	EventRetry                      // the stream was damaged (Err) and is fetched once more
 	EventWarning                    // something was left out or left behind; Message says what
+	EventAdopted                    // the layer was verified by a process that ended before it could be committed; nothing is fetched
 	EventProved                     // the layer, of another boot, was proved to be whole
 )
 
@@ -29,7 +30,8 @@ type Event struct {
 	ChainID ChainID
 	DiffID  DiffID
 	Layer   Layer // of EventPresent and EventCommitted
-	// Unpacked tells what the stream held; of EventUnpacked and EventSettled.
+	// Unpacked tells what the stream held; of EventUnpacked,
+	// EventAdopted and EventSettled.
 	Unpacked unpack.Result
 	// Whiteouts and Opaques are names in the layer, of EventUnpacked where
 	// Options.Markers asks for them.

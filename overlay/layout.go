@@ -28,6 +28,7 @@ const (
 	suffixOwner = ".owner"
 	suffixLock  = ".lock"
 	suffixPart  = ".part"
+	suffixLayer = ".layer"
 	suffixJSON  = ".json"
 )
 
@@ -81,6 +82,12 @@ func (l layout) part(d digest.Digest, boot string) string {
 	return filepath.Join(l.staging(), d.Algorithm().String()+"-"+d.Encoded()+"."+boot+suffixPart)
 }
 
+// parked is where a verified layer waits for those below it. It is good in the
+// boot that its name says.
+func (l layout) parked(c ChainID, boot string) string {
+	return filepath.Join(l.staging(), c.name()+"."+boot+suffixLayer)
+}
+
 // work is the n-th thing that the owner id has in staging.
 func (l layout) work(id string, n int64) string {
 	return filepath.Join(l.staging(), id+"-"+strconv.FormatInt(n, 10))
@@ -97,6 +104,7 @@ const (
 	stagingWork                       // a tree or file in work; id is the owner
 	stagingLock                       // the lock of a chain
 	stagingPart                       // a blob in work; id is the boot
+	stagingParked                     // a verified layer; id is the boot
 )
 
 // ownerIDLen is the length of an owner's ID: 8 random bytes in hex.
@@ -115,6 +123,13 @@ func classify(name string) (kind stagingKind, id string) {
 	if base, ok := strings.CutSuffix(name, suffixPart); ok {
 		if blob, boot, ok := strings.Cut(base, "."); ok && isBlobName(blob) && isBoot(boot) {
 			return stagingPart, boot
+		}
+	}
+	if base, ok := strings.CutSuffix(name, suffixLayer); ok {
+		if chain, boot, ok := strings.Cut(base, "."); ok && isBoot(boot) {
+			if _, ok := chainOfName(chain); ok {
+				return stagingParked, boot
+			}
 		}
 	}
 	if id, n, ok := strings.Cut(name, "-"); ok && isOwnerID(id) {

@@ -19,7 +19,7 @@ func FuzzNames(f *testing.F) {
 	hex := strings.Repeat("0123456789abcdef", 4)
 	for _, s := range []string{
 		hex, "sha512-" + hex + hex, hex + ".lock", "0123456789abcdef.owner", "0123456789abcdef-12", "0123456789abcdef--1",
-		"sha256-" + hex + ".b00t.part", "sha256-" + hex, ".", "..", "a/b", "", "-", ".part", ".lock", "sha256-x",
+		"sha256-" + hex + ".b00t.part", hex + ".b00t.layer", "x.b00t.layer", hex + "..layer", "sha256-" + hex, ".", "..", "a/b", "", "-", ".part", ".lock", "sha256-x",
 	} {
 		f.Add(s)
 	}
@@ -34,6 +34,9 @@ func FuzzNames(f *testing.F) {
 			}
 			if kind, _ := classify(c.name() + suffixLock); kind != stagingLock {
 				t.Errorf("the lock of %q is of kind %d", name, kind)
+			}
+			if kind, id := classify(filepath.Base(l.parked(c, "b00t"))); kind != stagingParked || id != "b00t" {
+				t.Errorf("%q, parked, is of kind %d and boot %q", name, kind, id)
 			}
 		}
 		kind, id := classify(name)

@@ -16,12 +16,13 @@ import (
 	"github.com/byhand/byhand/internal/sys"
 )
 
-// keepPart is how long an unfinished blob waits to be resumed.
+// keepPart is how long an unfinished blob, or a parked layer, waits to be
+// resumed.
 const keepPart = 7 * 24 * time.Hour
 
 // sweep removes from staging what dead owners left. Names that this package
-// does not make are left alone. all removes unfinished blobs too that could
-// still be resumed. self is the caller's own ID.
+// does not make are left alone. all removes unfinished blobs and parked
+// layers too that could still be of use. self is the caller's own ID.
 func (s *Store) sweep(self string, all bool) error {
 	entries, err := os.ReadDir(s.layout.staging())
 	if err != nil {
@@ -41,6 +42,10 @@ func (s *Store) sweep(self string, all bool) error {
 		case stagingPart:
 			if all || id != s.boot || isOld(e) {
 				errs = append(errs, sweepLock(filepath.Join(s.layout.staging(), e.Name())))
+			}
+		case stagingParked:
+			if all || id != s.boot || isOld(e) {
+				errs = append(errs, s.sweepParked(e.Name()))
 			}
 		}
 	}
@@ -62,6 +67,18 @@ func sweepLock(path string) error {
 		lock.release()
 	}
 	return err
+}
+
+// sweepParked removes a parked layer that nobody is making.
+func (s *Store) sweepParked(name string) error {
+	chain, _, _ := strings.Cut(name, ".")
+	c, _ := chainOfName(chain)
+	lock, err := tryLock(s.layout.chainLock(c))
+	if lock == nil {
+		return err
+	}
+	defer lock.release()
+	return s.removeStaged(name)
 }
 
 // sweepOwner removes what the owner id left, if it is dead. A work name

@@ -200,6 +200,9 @@ func (s *session) observeStore(e overlay.Event) {
 		s.warn(e.Message)
 	case overlay.EventUnpacked:
 		s.show.checked(layer)
+	case overlay.EventAdopted:
+		s.show.checked(layer)
+		s.log(levelInfo, fmt.Sprintf("layer %d: unpacked and verified by a command that did not get to its end", e.Index))
 	case overlay.EventProved:
 		s.log(levelInfo, fmt.Sprintf("layer %d: unpacked before the last restart, and proved to be whole", e.Index))
 	case overlay.EventStarted:

@@ -127,6 +127,8 @@ func (n *Narrator) Overlay(e overlay.Event) {
 		out.Facts = append(out.Facts, Fact{Name: "directory", Value: e.Layer.Dir}, Fact{Name: "present", Value: true, Silent: true})
 	case overlay.EventWaiting:
 		out.Kind, out.Title = "wait", "another process is unpacking it; waiting for that"
+	case overlay.EventAdopted:
+		out.Kind, out.Title = "unpacked", "unpacked and verified by a command that did not get to its end: nothing is fetched"
 	case overlay.EventUnpacked:
 		n.unpacked(&out, e)
 	case overlay.EventSettled:
