@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"sync"
+
+	"github.com/byhand/byhand/internal/tempfile"
 )
 
 // archiveFile is an archive's bytes, wherever they came from.
@@ -140,7 +142,7 @@ func unpackArchive(ctx context.Context, c *Client, a *archiveFile, in io.Reader,
 // spool writes what in holds, uncompressed, to a file without a name, which is
 // gone with its last descriptor.
 func spool(ctx context.Context, c *Client, in io.Reader, kind compression, object string) (*archiveFile, error) {
-	f, err := unnamedFile()
+	f, err := tempfile.Unnamed("byhand-archive-")
 	if err != nil {
 		return nil, fmt.Errorf("make room for %s: %w", object, err)
 	}
@@ -186,26 +188,6 @@ func spoolTo(ctx context.Context, c *Client, f *os.File, in io.Reader, kind comp
 			return 0, decompressError(kind, object, err)
 		}
 	}
-}
-
-// unnamedFile makes a temporary file and removes its name. /var/tmp is for
-// large files; /tmp is memory on many machines.
-func unnamedFile() (*os.File, error) {
-	dir := os.Getenv("TMPDIR")
-	if dir == "" {
-		dir = "/var/tmp"
-		if _, err := os.Stat(dir); err != nil {
-			dir = os.TempDir()
-		}
-	}
-	f, err := os.CreateTemp(dir, "byhand-archive-")
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Remove(f.Name()); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
 }
 
 // countingReader counts the bytes of in, and remembers its failure.

@@ -12,6 +12,7 @@ import (
 	"github.com/byhand/byhand/internal/crc32c"
 	"github.com/byhand/byhand/internal/rootfd"
 	"github.com/byhand/byhand/internal/tarstream"
+	"github.com/byhand/byhand/internal/tempfile"
 	"golang.org/x/sys/unix"
 )
 
@@ -165,14 +166,11 @@ func (b *rebuilder) prepare(ctx context.Context, open func() (io.ReadCloser, err
 // keep stores the content of a file that is gone.
 func (b *rebuilder) keep(r io.Reader, size int64) (piece, error) {
 	if b.spill == nil {
-		f, err := os.CreateTemp("", "byhand-rebuild-")
+		f, err := tempfile.Unnamed("byhand-rebuild-")
 		if err != nil {
 			return piece{}, err
 		}
 		b.spill = f
-		if err := unix.Unlink(f.Name()); err != nil {
-			return piece{}, os.NewSyscallError("unlink", err)
-		}
 	}
 	p := piece{b.files, b.spilled, size}
 	n, err := io.Copy(b.spill, r)

@@ -2,13 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 
-	"github.com/opencontainers/go-digest"
 	"github.com/urfave/cli/v2"
 )
 
@@ -45,58 +40,14 @@ func doExport(ctx context.Context, t *imageTree) error {
 		return err
 	}
 	s.endProgress()
-	if out == "-" {
+	if isStdout(out) {
 		s.explain.Exported("", "")
 		return t.Export(ctx, &resultWriter{s.std.out})
 	}
-	d, err := exportFile(out, func(w io.Writer) error { return t.Export(ctx, w) })
+	d, err := outputFile(out, func(w io.Writer) error { return t.Export(ctx, w) })
 	if err != nil {
 		return err
 	}
 	s.explain.Exported(out, d)
 	return s.println(d)
-}
-
-// exportFile writes beside and renames, so that the file is whole or not
-// there. What is there and is no regular file, such as a device or a pipe, is
-// written to.
-func exportFile(path string, write func(io.Writer) error) (_ digest.Digest, err error) {
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		return exportInto(path, write)
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return "", &codedError{fmt.Errorf("write %s: %w", path, err), exitStorage}
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	sum := digest.Canonical.Digester()
-	err = write(io.MultiWriter(f, sum.Hash()))
-	if err == nil {
-		err = f.Chmod(0o644)
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return "", err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return "", &codedError{fmt.Errorf("write %s: %w", path, err), exitStorage}
-	}
-	return sum.Digest(), nil
-}
-
-// exportInto writes to what is at path.
-func exportInto(path string, write func(io.Writer) error) (digest.Digest, error) {
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
-	if err != nil {
-		return "", &codedError{fmt.Errorf("write %s: %w", path, err), exitStorage}
-	}
-	sum := digest.Canonical.Digester()
-	err = write(io.MultiWriter(f, sum.Hash()))
-	if err = errors.Join(err, f.Close()); err != nil {
-		return "", err
-	}
-	return sum.Digest(), nil
 }

@@ -49,10 +49,10 @@ func doReport(ctx context.Context, t *imageTree) error {
 	if err != nil {
 		return err
 	}
-	if out == "-" {
+	if isStdout(out) {
 		return page.Write(&resultWriter{s.std.out})
 	}
-	if _, err := exportFile(out, page.Write); err != nil {
+	if _, err := outputFile(out, page.Write); err != nil {
 		return err
 	}
 	return s.println(out)

@@ -214,7 +214,7 @@ func (n *Narrator) Exported(file string, d digest.Digest) {
 		e.Facts = []Fact{{Name: "file", Value: file, Silent: true}, {Name: "digest", Value: d.String()}}
 		e.Shell = []string{sum(d) + " " + shell.Quote(absolute(file))}
 	}
-	e.Notes = []string{"Entries in order of their names, so that the same image gives the same bytes."}
+	e.Notes = []string{"One entry for each name, a directory before what is in it, names in byte order: the same image gives the same bytes."}
 	n.w.Put(e)
 }
 

@@ -42,7 +42,7 @@ func (t *Tree) WriteContent(ctx context.Context, e Entry, w io.Writer) (err erro
 		_, failed = w.Write(p)
 		return failed
 	}
-	if err := in.copyTo(ctx, h, write); err != nil {
+	if err := in.copyTo(ctx, h, sink{write: write}); err != nil {
 		if failed != nil {
 			return failed
 		}
@@ -114,8 +114,21 @@ func (c *content) next(n int64) ([]byte, error) {
 // errChanged says that a source did not give the same stream twice.
 var errChanged = errors.New("layer is another one than when it was read first")
 
-// copyTo writes the content of the entry h, with zeros for holes.
-func (c *content) copyTo(ctx context.Context, h *tarstream.Header, write func([]byte) error) error {
+// sink takes the content of a file.
+type sink struct {
+	write func([]byte) error
+	hole  func(n int64) error // nil: zeros are written
+}
+
+func (s sink) skip(ctx context.Context, n int64) error {
+	if n <= 0 || s.hole == nil {
+		return writeZeros(ctx, n, s.write)
+	}
+	return s.hole(n)
+}
+
+// copyTo gives the content of the entry h to out.
+func (c *content) copyTo(ctx context.Context, h *tarstream.Header, out sink) error {
 	whole := [1]tarstream.Segment{{Length: c.tar.Left()}}
 	segs := whole[:]
 	if h.IsSparse {
@@ -123,15 +136,15 @@ func (c *content) copyTo(ctx context.Context, h *tarstream.Header, write func([]
 	}
 	at := int64(0)
 	for _, seg := range segs {
-		if err := writeZeros(ctx, seg.Offset-at, write); err != nil {
+		if err := out.skip(ctx, seg.Offset-at); err != nil {
 			return err
 		}
-		if err := c.copy(ctx, seg.Length, write); err != nil {
+		if err := c.copy(ctx, seg.Length, out.write); err != nil {
 			return err
 		}
 		at = seg.Offset + seg.Length
 	}
-	return writeZeros(ctx, h.Size-at, write)
+	return out.skip(ctx, h.Size-at)
 }
 
 // copy writes the next n bytes of the entry's content.

@@ -24,18 +24,15 @@
 //
 // # The tar
 //
-// [Tree.Export] writes POSIX's pax format. The order is fixed, and such that
-// each layer's content streams by only once:
+// [Tree.Export] writes POSIX's pax format, one entry for each name, in the
+// order of [Tree.Walk]: the root "./" first, a directory right before what is
+// in it, names within a directory in byte order. So any tar program can set a
+// directory's times when it leaves it. Of a file with several names the first
+// in this order is written as the file, the others as hard links to it.
 //
-//  1. all directories, the root "./" first, a directory before those in it,
-//     names within a directory in byte order;
-//  2. for each layer from the base up, all else whose entry is in it and which
-//     shows, in the order of the layer's own archive. Of a file with several
-//     names the one that sorts first is written as the file, the others follow
-//     at once as hard links to it, in byte order;
-//  3. once more the directories that hold anything but directories, in the
-//     order of the first time: tar programs that set a directory's times when
-//     they leave it, as GNU tar does, set them again.
+// Each layer's content streams by only once for that, several layers at a
+// time. Most archives have this order themselves; what comes too early is kept
+// in a temporary file until its place comes.
 //
 // Times are exact to the nanosecond, numbers beyond the fields of the header
 // are in pax records, extended attributes in SCHILY.xattr records sorted by

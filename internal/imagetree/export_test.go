@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"strings"
@@ -39,10 +40,8 @@ func TestExportOrder(t *testing.T) {
 		entries{testtar.File("z", "1"), testtar.File("b/y", "gone"), testtar.File("b/x", "2"), testtar.Link("a", "b/x"), testtar.Link("b/w", "z"), testtar.Symlink("s", "t"), testtar.Fifo("e/p")},
 		entries{testtar.File("c/m", "3"), testtar.File("c/l", ""), testtar.Whiteout("b/y"), testtar.Link("c/k", "z"), testtar.Dir("b/dd")})
 	want := []string{
-		"5 ./", "5 b/", "5 b/dd/", "5 c/", "5 e/",
-		"0 b/w", "1 c/k b/w", "1 z b/w", "0 a", "1 b/x a", "2 s t", "6 e/p",
-		"0 c/m", "0 c/l",
-		"5 ./", "5 b/", "5 c/", "5 e/",
+		"5 ./", "0 a", "5 b/", "5 b/dd/", "0 b/w", "1 b/x a",
+		"5 c/", "1 c/k b/w", "0 c/l", "0 c/m", "5 e/", "6 e/p", "2 s t", "1 z b/w",
 	}
 	var got []string
 	r := tar.NewReader(bytes.NewReader(export(t, tree)))
@@ -65,9 +64,56 @@ func TestExportOrder(t *testing.T) {
 // compare by digest.
 func TestExportBytes(t *testing.T) {
 	tree := build(t, three()...)
-	const want = "sha256:04cb98ef94fdc17588bef0ab7fa46da17c1ed05b3b963bf23244b63407ee8f69"
+	const want = "sha256:7199394e24c2b274a19b4f25f5163151ebcbf39d7bca55a36030b0279a793a4b"
 	if got := digest.FromBytes(export(t, tree)); got != want {
 		t.Errorf("%s, expected %s", got, want)
+	}
+}
+
+// TestExportEarly has layers whose content is in another order than the tar's,
+// more of them than are read at once.
+func TestExportEarly(t *testing.T) {
+	sparse := testtar.File("b", "abc", testtar.PAX("GNU.sparse.major", "0"), testtar.PAX("GNU.sparse.minor", "1"),
+		testtar.PAX("GNU.sparse.numblocks", "2"), testtar.PAX("GNU.sparse.map", "2,1,7,2"), testtar.PAX("GNU.sparse.size", "12"))
+	layers := sources(
+		entries{testtar.File("z", "last"), sparse, testtar.File("hidden", "x"), testtar.File("a", strings.Repeat("long", 100_000))},
+		entries{testtar.Whiteout("hidden"), testtar.File("y/2", "two"), testtar.File("y/1", "one"), testtar.Link("x", "y/2")},
+		entries{testtar.File("n", "small"), testtar.File("m", "smaller")},
+	)
+	want := map[string]string{
+		"z": "last", "b": "\x00\x00a\x00\x00\x00\x00bc\x00\x00\x00", "a": strings.Repeat("long", 100_000),
+		"y/2": "", "y/1": "one", "x": "two", "n": "small", "m": "smaller",
+	}
+	for _, jobs := range []int{1, 2, 8} {
+		tree, err := imagetree.Build(t.Context(), layers, imagetree.Options{Jobs: jobs})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]string{}
+		for r := tar.NewReader(bytes.NewReader(export(t, tree))); ; {
+			h, err := r.Next()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			content, rerr := io.ReadAll(r)
+			if err := errors.Join(err, rerr); err != nil {
+				t.Fatal(err)
+			}
+			if h.Typeflag != tar.TypeDir {
+				got[h.Name] = string(content)
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%d at once: %s", jobs, diff)
+		}
+	}
+	tree, err := imagetree.Build(t.Context(), layers, imagetree.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("TMPDIR", "/proc/nosuch")
+	if err := tree.Export(t.Context(), io.Discard); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "until its place comes") {
+		t.Error(err)
 	}
 }
 

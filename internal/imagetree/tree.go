@@ -27,7 +27,8 @@ type Options struct {
 	// Limits bound what each layer may ask for; zero fields mean the
 	// defaults of package unpack.
 	Limits unpack.Limits
-	// Jobs is how many layers are read at once; 0 means one per processor.
+	// Jobs is how many layers are read at once, by Build and by Export; 0
+	// means one per processor.
 	Jobs int
 }
 
@@ -41,6 +42,7 @@ type Tree struct {
 	skipped [][]unpack.Skip
 	facts   []facts
 	limits  unpack.Limits
+	jobs    int // see Options
 }
 
 // Build reads the headers of all layers, base first. Each stream is read to
@@ -50,10 +52,10 @@ type Tree struct {
 // entry of a layer are *unpack.EntryError. The layer's number is said in
 // front.
 func Build(ctx context.Context, layers []Source, o Options) (*Tree, error) {
-	t := &Tree{sources: layers, limits: o.Limits.WithDefaults()}
 	if o.Jobs <= 0 {
 		o.Jobs = runtime.GOMAXPROCS(0)
 	}
+	t := &Tree{sources: layers, limits: o.Limits.WithDefaults(), jobs: o.Jobs}
 	read := make([]*Layer, len(layers))
 	group, each := errgroup.WithContext(ctx)
 	group.SetLimit(o.Jobs)
