@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -156,7 +157,12 @@ func action(std streams, want operands, h handler) cli.ActionFunc {
 		if slices.Contains(args, "") {
 			return usagef("%s: empty operand; usage: %s", name, c.Command.UsageText)
 		}
-		return explained(c.Context, &call{flags: c, std: std, args: args, rest: rest, explain: narrator(c, std.err)}, h)
+		err := explained(c.Context, &call{flags: c, std: std, args: args, rest: rest, explain: narrator(c, std.err)}, h)
+		u, ok := errors.AsType[*usageError](err)
+		if ok && u.reason == err.Error() && !strings.HasPrefix(u.reason, name+":") {
+			return usagef("%s: %s", name, u.reason)
+		}
+		return err
 	}
 }
 

@@ -1,8 +1,12 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 )
@@ -20,6 +24,9 @@ func arrange(app *cli.App, argv []string) ([]string, error) {
 	args := argv[1:]
 	if len(args) > 0 && args[0] == "help" { // help COMMAND is COMMAND --help
 		args = append(slices.Clone(args[1:]), "--help")
+		if args[0] == "help" {
+			args = args[1:]
+		}
 	}
 	if err := a.scan(args); err != nil {
 		return nil, err
@@ -48,6 +55,7 @@ func (a *arranger) scan(argv []string) error {
 	for i := 0; i < len(argv); i++ {
 		arg := argv[i]
 		switch {
+		case arg == "--" && a.command == nil: // a command is no option anyway
 		case arg == "--":
 			a.rest = argv[i:]
 			return nil
@@ -87,46 +95,112 @@ func (a *arranger) step(name string) bool {
 // option files the option that argv starts with, and returns how many
 // arguments it took: two when its value is the next one.
 func (a *arranger) option(argv []string) (int, error) {
-	name, value, hasValue := strings.Cut(strings.TrimLeft(argv[0], "-"), "=")
+	arg := argv[0]
+	name, value, hasValue := strings.Cut(strings.TrimPrefix(arg[1:], "-"), "=")
 	list, flag := a.lookup(name)
-	if list == nil && a.letters(argv[0]) {
-		return 1, nil
-	}
-	if list == nil {
-		return 0, usagef("unknown option %s%s", argv[0], a.similarOption(name))
-	}
-	if flag == nil {
-		*list = append(*list, argv[0])
-		return 1, nil
-	}
-	long := "--" + flag.Names()[0] // urfave/cli refuses --env and -e in one command
 	switch {
+	case list == nil && arg[1] != '-' && a.takesLetter(arg[1:2]):
+		return a.letters(argv)
+	case list == nil:
+		shown, _, _ := strings.Cut(arg, "=")
+		return 0, a.errorf("unknown option %s%s", shown, a.similarOption(name))
+	case flag == nil && hasValue:
+		return 0, a.errorf("option --%s takes no value%s", name, a.seeHelp())
+	case flag == nil:
+		*list = append(*list, arg)
+		return 1, nil
 	case hasValue:
-		*list = append(*list, long+"="+value)
-		return 1, nil
+		return 1, a.file(list, flag, value, true)
 	case isBool(flag):
-		*list = append(*list, long)
-		return 1, nil
+		return 1, a.file(list, flag, "", false)
 	case len(argv) < 2:
-		return 0, usagef("option %s needs a value", argv[0])
+		return 0, a.errorf("option %s needs a value%s", arg, a.seeHelp())
 	}
-	*list = append(*list, long, argv[1])
-	return 2, nil
+	return 2, a.file(list, flag, argv[1], true)
 }
 
-// letters files several switches of one letter behind one dash, as in ls -la.
-func (a *arranger) letters(arg string) bool {
-	names := strings.Split(arg[1:], "")
-	for _, name := range names {
-		if list, flag := a.lookup(name); list == nil || flag == nil || !isBool(flag) {
-			return false
+// letters files several options of one letter behind one dash, as in ls -la.
+// What follows one that takes a value is the value, as in -oFILE.
+func (a *arranger) letters(argv []string) (int, error) {
+	arg := argv[0]
+	for i := 1; i < len(arg); i++ {
+		list, flag := a.lookup(arg[i : i+1])
+		switch {
+		case list == nil:
+			return 0, a.errorf("unknown option -%s in %s%s", arg[i:i+1], arg, a.seeHelp())
+		case flag == nil:
+			*list = append(*list, "--help")
+			continue
+		case isBool(flag):
+			if err := a.file(list, flag, "", false); err != nil {
+				return 0, err
+			}
+			continue
+		case i+1 < len(arg):
+			return 1, a.file(list, flag, strings.TrimPrefix(arg[i+1:], "="), true)
+		case len(argv) < 2:
+			return 0, a.errorf("option -%s needs a value%s", arg[i:i+1], a.seeHelp())
+		}
+		return 2, a.file(list, flag, argv[1], true)
+	}
+	return 1, nil
+}
+
+// takesLetter tells whether there is an option of this letter.
+func (a *arranger) takesLetter(letter string) bool {
+	list, _ := a.lookup(letter)
+	return list != nil
+}
+
+// file puts an option where it belongs, if its value is one that it can have.
+func (a *arranger) file(list *[]string, flag cli.Flag, value string, hasValue bool) error {
+	long := "--" + flag.Names()[0] // urfave/cli refuses --env and -e in one command
+	if !hasValue {
+		*list = append(*list, long)
+		return nil
+	}
+	if _, err := strconv.ParseBool(value); isBool(flag) && err != nil {
+		// What was given may be a password.
+		return a.errorf("option %s takes no value but true or false%s", long, a.seeHelp())
+	}
+	if want := misfit(flag, value); want != "" {
+		return a.errorf("option %s: expected %s, found %q", long, want, value)
+	}
+	*list = append(*list, long+"="+value)
+	return nil
+}
+
+// misfit says what is expected of the flag's value, if value is something else.
+func misfit(flag cli.Flag, value string) string {
+	switch flag.(type) {
+	case *cli.IntFlag:
+		_, err := strconv.Atoi(value)
+		if errors.Is(err, strconv.ErrRange) {
+			return "a smaller number"
+		}
+		if err != nil {
+			return "a whole number"
+		}
+	case *cli.DurationFlag:
+		if _, err := time.ParseDuration(value); err != nil {
+			return "a time, as in 30s or 5m"
 		}
 	}
-	for _, name := range names {
-		list, flag := a.lookup(name)
-		*list = append(*list, "--"+flag.Names()[0])
+	return ""
+}
+
+// errorf is a usage error that names the command, once it is known.
+func (a *arranger) errorf(format string, args ...any) error {
+	text := fmt.Sprintf(format, args...)
+	if len(a.path) > 0 {
+		text = strings.Join(a.path, " ") + ": " + text
 	}
-	return true
+	return &usageError{text}
+}
+
+// seeHelp says where the options are listed.
+func (a *arranger) seeHelp() string {
+	return "; see " + strings.Join(append([]string{"byhand", "help"}, a.path...), " ")
 }
 
 // lookup finds the flag called name: the command's own first, then the
@@ -164,9 +238,12 @@ func (a *arranger) similarOption(name string) string {
 		names = append(names, f.Names()...)
 	}
 	if s := closest(name, names); s != "" {
-		return "; did you mean --" + s + "?"
+		if len(s) == 1 {
+			return "; did you mean -" + s + "?" + a.seeHelp()[1:]
+		}
+		return "; did you mean --" + s + "?" + a.seeHelp()[1:]
 	}
-	return "; see --help"
+	return a.seeHelp()
 }
 
 func isBool(f cli.Flag) bool {
@@ -187,7 +264,7 @@ func unknownCommand(name string, commands []*cli.Command) error {
 	if s := closest(last, names); s != "" {
 		return usagef("unknown command %q; did you mean %q?", name, s)
 	}
-	return usagef("unknown command %q; see byhand --help", name)
+	return usagef("unknown command %q; see byhand help", name)
 }
 
 // closest returns the name within two edits of word, or "".

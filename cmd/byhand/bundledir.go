@@ -64,7 +64,7 @@ func (c *call) rootfs(usual string) (string, error) {
 	case bundle.RootFSOverlay, bundle.RootFSFlat:
 		return v, nil
 	default:
-		return "", usagef("--rootfs %s: expected overlay or flat", v)
+		return "", usagef("--rootfs %q: expected overlay or flat", v)
 	}
 }
 

@@ -170,7 +170,7 @@ func (a *arranger) storeDir() string {
 			return a.globals[i]
 		}
 	}
-	if dir := os.Getenv("BYHAND_STORE"); dir != "" {
+	if dir := os.Getenv(storeVariable); dir != "" {
 		return dir
 	}
 	return defaultStore()

@@ -12,7 +12,7 @@ func globalFlags() []cli.Flag {
 	return append([]cli.Flag{
 		&cli.StringFlag{
 			Name: "store", Usage: "keep images and layers in `DIR`",
-			EnvVars: []string{"BYHAND_STORE"}, Value: defaultStore(),
+			EnvVars: []string{storeVariable}, Value: defaultStore(),
 			DefaultText: "/var/lib/byhand for root, else $XDG_DATA_HOME/byhand or ~/.local/share/byhand",
 		},
 		&cli.StringFlag{
@@ -38,6 +38,9 @@ func globalFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "version", Usage: "print the version"},
 	}, registryFlags()...)
 }
+
+// storeVariable names the store where --store does not.
+const storeVariable = "BYHAND_STORE"
 
 // defaultJobs layers at once keep a fast network and a few cores busy; the
 // memory bound is about 5 MB for each.

@@ -26,7 +26,7 @@ func parseLimits(settings []string) (limits, error) {
 	for _, s := range settings {
 		name, value, ok := strings.Cut(s, "=")
 		if !ok {
-			return l, usagef("--limit %s: expected NAME=VALUE", s)
+			return l, usagef("--limit %q: expected NAME=VALUE", s)
 		}
 		field, names := l.field(name)
 		if !field.IsValid() {

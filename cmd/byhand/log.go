@@ -22,7 +22,7 @@ func levels() []string { return []string{"error", "warn", "info", "debug"} }
 
 func (s *session) checkLevel() error {
 	if !slices.Contains(levels(), s.flags.String("log-level")) {
-		return usagef("--log-level %s: expected one of %s", s.flags.String("log-level"), strings.Join(levels(), ", "))
+		return usagef("--log-level %q: expected one of %s", s.flags.String("log-level"), strings.Join(levels(), ", "))
 	}
 	return nil
 }

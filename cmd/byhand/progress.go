@@ -51,7 +51,7 @@ func newProgress(mode string, stderr *os.File) (progress, error) {
 	case "none":
 		return &quietProgress{w: stderr}, nil
 	}
-	return nil, usagef("--progress %s: expected auto, tty, plain, json or none", mode)
+	return nil, usagef("--progress %q: expected auto, tty, plain, json or none", mode)
 }
 
 // heartbeat is how often a log shows that a long pull is alive.

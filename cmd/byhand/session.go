@@ -106,6 +106,11 @@ func newSession(c *call) (*session, error) {
 
 func (s *session) openStore(ctx context.Context) error {
 	dir := s.flags.String("store")
+	if env, ok := os.LookupEnv(storeVariable); ok && env == "" && dir == "" {
+		dir = defaultStore() // as if it was not set
+	} else if dir == "" && s.flags.IsSet("store") {
+		return usagef("--store \"\": expected a directory")
+	}
 	if dir == "" {
 		return usagef("no place for the store: name one with --store DIR, or set HOME")
 	}
@@ -251,12 +256,12 @@ func (s *session) readLogins() error {
 			return fmt.Errorf("read credentials from standard input: %w", err)
 		}
 		creds = line
-	} else if creds == "" {
+	} else if !s.flags.IsSet("creds") {
 		return nil
 	}
 	user, password, ok := strings.Cut(creds, ":")
 	if !ok || user == "" {
-		return usagef("expected credentials as USER:PASSWORD")
+		return usagef("--creds, --creds-stdin: expected USER:PASSWORD")
 	}
 	s.logins.Explicit = &logins.Login{Username: user, Password: password}
 	return nil
