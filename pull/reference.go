@@ -3,6 +3,7 @@ package pull
 import (
 	"errors"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -143,6 +144,9 @@ func parseName(s string) (Reference, string) {
 		return Reference{}, "the name of a host has letters, digits, dots and inner hyphens; the form is [HOST/]NAME[:TAG][@DIGEST]"
 	}
 	ref := Reference{Host: reference.Domain(named), Repository: reference.Path(named)}
+	if reason := portReason(ref.Host); reason != "" {
+		return Reference{}, reason
+	}
 	// ParseDockerRef drops the tag of a name that has a digest too.
 	if full, err := reference.ParseNormalizedNamed(s); err == nil {
 		if t, ok := full.(reference.Tagged); ok {
@@ -161,6 +165,18 @@ func parseName(s string) (Reference, string) {
 		return Reference{}, "the repository name is longer than 255 characters"
 	}
 	return ref, ""
+}
+
+// portReason wants a port that there can be, if the host has one.
+func portReason(host string) string {
+	i := strings.LastIndexByte(host, ':')
+	if i < strings.LastIndexByte(host, ']') || i < 0 {
+		return ""
+	}
+	if port, err := strconv.ParseUint(host[i+1:], 10, 16); err != nil || port == 0 {
+		return "port " + host[i+1:] + " is none; ports are 1 to 65535"
+	}
+	return ""
 }
 
 // nameReason turns the parser's error into one that says what to do.

@@ -57,6 +57,10 @@ func TestParseReference(t *testing.T) {
 		"dir:v1": {
 			want: pull.Reference{Host: "docker.io", Repository: "library/dir", Tag: "v1"}, full: "docker.io/library/dir:v1",
 		},
+		"[::1]/app": {want: pull.Reference{Host: "[::1]", Repository: "app", Tag: "latest"}, full: "[::1]/app:latest"},
+		"h:65535/app": {
+			want: pull.Reference{Host: "h:65535", Repository: "app", Tag: "latest"}, full: "h:65535/app:latest",
+		},
 		"dir:5000/app": {
 			want: pull.Reference{Host: "dir:5000", Repository: "app", Tag: "latest"}, full: "dir:5000/app:latest",
 		},
@@ -129,6 +133,10 @@ func TestParseReferenceErrors(t *testing.T) {
 		"../etc/passwd":                         "not an image name",
 		"host/a/../b":                           "not an image name",
 		"0_0.0/app":                             "name of a host",
+		"127.0.0.1:99999/app":                   "port 99999 is none; ports are 1 to 65535",
+		"[::1]:65536/app":                       "port 65536",
+		"host:0/app:v1":                         "port 0",
+		"docker://host:070000/app@" + sum256:    "port 070000",
 		strings.Repeat("a", 64):                 "not an image name", // Docker takes it for an image ID
 		"oci:":                                  "path is missing",
 		"oci::v1":                               "path is missing",
