@@ -27,6 +27,30 @@ func (f *archiveFile) Close() error {
 	return f.closer.Close()
 }
 
+// Archive is an uncompressed tar that may be read in any order, and by several
+// goroutines.
+type Archive struct {
+	io.ReaderAt
+	Size int64 // in bytes
+
+	file *archiveFile
+}
+
+// Close ends the use of the archive.
+func (a *Archive) Close() error { return a.file.Close() }
+
+// OpenArchive opens the file that an oci-archive: or docker-archive: reference
+// names. One that is compressed, or a pipe, is written to an unnamed temporary
+// file, as large as Limits.ArchiveSize at most. Errors are *NotFoundError,
+// *FormatError, *UnsupportedError, *LimitError, and those of the file system.
+func (c *Client) OpenArchive(ctx context.Context, name string) (*Archive, error) {
+	f, err := openArchiveFile(ctx, c, name, "archive "+name)
+	if err != nil {
+		return nil, err
+	}
+	return &Archive{ReaderAt: f.data, Size: f.size, file: f}, nil
+}
+
 // openArchiveFile opens an archive for reading in any order. What cannot be
 // read so (a pipe, a compressed file) is written to a temporary file first: the
 // list of contents may come last.

@@ -78,7 +78,7 @@ func Open(ctx context.Context, sources []Source) (_ *Catalog, err error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		f, kind, err := openFiles(s)
+		f, kind, err := openFiles(ctx, s)
 		if err != nil {
 			return nil, fmt.Errorf("open source: %w", err)
 		}

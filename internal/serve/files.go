@@ -2,6 +2,7 @@ package serve
 
 import (
 	"archive/tar"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,8 @@ import (
 	"path"
 	"strings"
 	"syscall"
+
+	"github.com/byhand/byhand/pull"
 )
 
 // files is what a layout directory and an archive have in common: regular
@@ -74,9 +77,9 @@ func (d *directory) open(name string) (*file, error) {
 
 func (d *directory) Close() error { return d.root.Close() }
 
-// archive serves the members of an uncompressed tar from where they lie in it.
+// archive serves the members of a tar from where they lie in it.
 type archive struct {
-	f       *os.File
+	f       *pull.Archive
 	members map[string]member
 }
 
@@ -91,8 +94,8 @@ var _ files = (*archive)(nil)
 // each layer.
 const maxMembers = 100_000
 
-func openArchive(name string) (_ *archive, err error) {
-	f, err := os.Open(name)
+func openArchive(ctx context.Context, name string) (_ *archive, err error) {
+	f, err := new(pull.Client).OpenArchive(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -108,19 +111,20 @@ func openArchive(name string) (_ *archive, err error) {
 	return a, nil
 }
 
-// index notes where each member's content starts. That is the file's position
-// after Next, because package tar reads whole header blocks and no further.
+// index notes where each member's content starts. That is the position after
+// Next, because package tar reads whole header blocks and no further.
 func (a *archive) index() error {
-	tr := tar.NewReader(a.f)
+	section := io.NewSectionReader(a.f, 0, a.f.Size)
+	tr := tar.NewReader(section)
 	for {
 		h, err := tr.Next()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("%w (a compressed archive must be decompressed first)", err)
+			return err
 		}
-		offset, err := a.f.Seek(0, io.SeekCurrent)
+		offset, err := section.Seek(0, io.SeekCurrent)
 		if err != nil {
 			return err
 		}
@@ -160,7 +164,7 @@ func (a *archive) open(name string) (*file, error) {
 func (a *archive) Close() error { return a.f.Close() }
 
 // detect opens path as what it turns out to be.
-func detect(name string) (files, Kind, error) {
+func detect(ctx context.Context, name string) (files, Kind, error) {
 	info, err := os.Stat(name)
 	if err != nil {
 		return nil, "", err
@@ -169,7 +173,7 @@ func detect(name string) (files, Kind, error) {
 		d, err := openDirectory(name)
 		return d, OCI, err
 	}
-	a, err := openArchive(name)
+	a, err := openArchive(ctx, name)
 	if err != nil {
 		return nil, "", err
 	}
@@ -183,16 +187,16 @@ func detect(name string) (files, Kind, error) {
 		"it has neither oci-layout nor manifest.json")}, a.Close())
 }
 
-func openFiles(s Source) (files, Kind, error) {
+func openFiles(ctx context.Context, s Source) (files, Kind, error) {
 	switch s.Kind {
 	case OCI:
 		d, err := openDirectory(s.Path)
 		return d, s.Kind, err
 	case OCIArchive, DockerArchive:
-		a, err := openArchive(s.Path)
+		a, err := openArchive(ctx, s.Path)
 		return a, s.Kind, err
 	case Detect:
-		return detect(s.Path)
+		return detect(ctx, s.Path)
 	}
 	return nil, "", &SourceError{Input: s.Path, Reason: "unknown kind " + strings.TrimSpace(string(s.Kind))}
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/byhand/byhand/internal/demo"
 	"github.com/byhand/byhand/internal/serve"
+	"github.com/byhand/byhand/internal/testneed"
 )
 
 // image is a demo layout and what is in it.
@@ -364,6 +366,34 @@ func TestArchives(t *testing.T) {
 	}
 }
 
+// TestCompressedArchives serves what docker save and skopeo wrote through a
+// compressor, as pull reads it.
+func TestCompressedArchives(t *testing.T) {
+	testneed.Tool(t, "gzip", "zstd")
+	i := newImage(t, demo.Options{Tag: "v1"})
+	dir := t.TempDir()
+	oci := filepath.Join(dir, "demo.tar")
+	writeTar(t, oci, os.DirFS(i.dir))
+	for program, suffix := range map[string]string{"gzip": ".gz", "zstd": ".zst"} {
+		out, err := exec.CommandContext(t.Context(), program, "-k", oci).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s: %v: %s", program, err, out)
+		}
+		for _, source := range []string{oci + suffix, "oci-archive:" + oci + suffix} {
+			url := start(t, serve.Options{}, source).URL
+			if a := get(t, url+"/v2/demo/manifests/v1"); digest.FromBytes(a.body) != i.root.Digest {
+				t.Errorf("%s: status %d, %s", source, a.status, a.body)
+			}
+			for _, d := range i.manifest.Layers {
+				a := get(t, url+"/v2/demo/blobs/"+d.Digest.String())
+				if want := i.blob(t, d.Digest); !bytes.Equal(a.body, want) {
+					t.Errorf("%s: blob %s: status %d, %d bytes", source, d.Digest, a.status, len(a.body))
+				}
+			}
+		}
+	}
+}
+
 func TestDockerArchive(t *testing.T) {
 	layers := []string{"layer one, as it is", "\x1f\x8blayer two, compressed"}
 	config := `{"rootfs":{"type":"layers"}}`
@@ -430,13 +460,18 @@ func TestSourcesThatCannotBeServed(t *testing.T) {
 	if err := os.WriteFile(junk, bytes.Repeat([]byte("junk"), 1000), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	damaged := filepath.Join(t.TempDir(), "damaged.tar.gz")
+	if err := os.WriteFile(damaged, []byte("\x1f\x8b\x08junk"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	tests := []struct {
 		sources []string
 		want    string
 	}{
 		{[]string{"/nonexistent"}, "no such file"},
 		{[]string{t.TempDir()}, "oci-layout"},
-		{[]string{junk}, "decompressed first"},
+		{[]string{junk}, "read archive " + junk},
+		{[]string{damaged}, "gzip"},
 		{[]string{i.dir}, "NAME="},
 		{[]string{"oci:" + i.dir + ":v9"}, `the name "v9"`},
 		{[]string{"same:x=" + i.dir, "same:x=" + other.dir}, "two images"},

@@ -158,6 +158,9 @@ func splitRef(refName string) (repository, tag string) {
 	return name, tag
 }
 
+// archiveSuffix says what a file is, which is no part of a name.
+var archiveSuffix = regexp.MustCompile(`\.(tar|tar\.(gz|zst|bz2|xz)|tgz|tbz2?|txz)$`)
+
 var notInName = regexp.MustCompile(`[^a-z0-9]+`)
 
 // baseName makes a repository name of a path's last element.
@@ -166,7 +169,7 @@ func baseName(path string) string {
 		path = abs
 	}
 	base := strings.ToLower(filepath.Base(path))
-	base = strings.TrimSuffix(base, ".tar")
+	base = archiveSuffix.ReplaceAllString(base, "")
 	base = strings.Trim(notInName.ReplaceAllString(base, "-"), "-")
 	if base == "" {
 		return "image"
