@@ -33,6 +33,9 @@ func doCat(ctx context.Context, t *imageTree) error {
 		for _, name := range s.args[1:] {
 			e, err := t.Lookup(name, true)
 			if err == nil {
+				err = t.explainContent(ctx, name, &e)
+			}
+			if err == nil {
 				err = t.WriteContent(ctx, e, w)
 			}
 			if err != nil {

@@ -62,6 +62,9 @@ func doDiff(ctx context.Context, t *imageTree) error {
 	if err := t.load(ctx, s.args[0]); err != nil {
 		return err
 	}
+	for n := first; n <= t.Layers(); n++ {
+		s.explain.Compared(n, n == first)
+	}
 	if s.flags.Bool("json") {
 		return s.printJSONList(func(yield func(any) error) error {
 			for n := first; n <= t.Layers(); n++ {

@@ -4,11 +4,13 @@ import (
 	"context"
 	"os"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
 	"github.com/byhand/byhand/bundle"
 	"github.com/byhand/byhand/internal/explain"
+	"github.com/byhand/byhand/internal/imagetree"
 	"github.com/byhand/byhand/internal/serve"
 	"github.com/byhand/byhand/internal/userns"
 	"github.com/byhand/byhand/overlay"
@@ -73,6 +75,49 @@ func (p *bundlePlan) explainLater() error {
 		p.session.explain.Mount(o, explain.Mount{Later: true})
 	}
 	return err
+}
+
+// explainContent tells which layer a file's content comes from.
+func (t *imageTree) explainContent(ctx context.Context, given string, e *imagetree.Entry) error {
+	n := t.session.explain
+	if n == nil || !e.IsRegular() {
+		return nil
+	}
+	entry, err := t.ArchiveName(ctx, e.Content)
+	if err != nil {
+		return err
+	}
+	name := e.Name
+	if e.Layer != e.Content.Layer { // a hard link, of another name there
+		name = entry
+	}
+	n.Content(given, name, e.Content.Layer, entry)
+	return nil
+}
+
+// explainChecks tells of what verify has calculated.
+func (s *session) explainChecks(ctx context.Context, ref pull.Reference, r *overlay.Report) {
+	if s.explain == nil {
+		return
+	}
+	var lowers []overlay.Layer
+	img, err := s.local(ctx, ref)
+	if err == nil {
+		lowers, err = s.store.Layers(diffIDs(img))
+	}
+	blobs := map[int]digest.Digest{}
+	for _, c := range r.Checks {
+		if c.Kind == overlay.CheckBlob && c.Verdict == overlay.Match {
+			blobs[c.Layer] = c.Expected
+		}
+	}
+	for _, c := range r.Checks {
+		lower := ""
+		if err == nil && c.Layer > 0 && c.Layer <= len(lowers) {
+			lower = lowers[c.Layer-1].Dir
+		}
+		s.explain.Checked(c, lower, blobs[c.Layer])
+	}
 }
 
 // explainAccess tells of a request that was answered.

@@ -57,6 +57,7 @@ func doHistory(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
+	s.explain.History(img)
 	rows := history(img)
 	shown := make([]row, len(rows))
 	for i := range rows {

@@ -186,6 +186,7 @@ func doRemove(ctx context.Context, s *session) error {
 	if err != nil {
 		return s.listed(err)
 	}
+	s.explain.Forgotten(names)
 	return s.printFreed(freed, dirs...)
 }
 
@@ -213,6 +214,7 @@ func doPrune(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
+	s.explain.Pruned()
 	return s.printFreed(freed)
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/urfave/cli/v2"
 
+	"github.com/byhand/byhand/internal/explain"
 	"github.com/byhand/byhand/overlay"
 	"github.com/byhand/byhand/pull"
 	"github.com/byhand/byhand/unpack"
@@ -99,6 +100,10 @@ func (t *imageTree) layerRows(ctx context.Context) ([]layerRow, error) {
 	for i, st := range stats {
 		rows[i].count(st.Counts)
 		rows[i].TarSize, rows[i].Bytes, rows[i].Wasted = st.TarSize, st.Bytes, st.Hidden
+		s.explain.Counted(i+1, explain.LayerFacts{
+			Entries: st.Counts.Entries, Files: st.Counts.Files, Whiteouts: st.Counts.Whiteouts, Opaques: st.Counts.Opaques,
+			TarBytes: st.TarSize, Wasted: st.Hidden,
+		})
 	}
 	return rows, nil
 }

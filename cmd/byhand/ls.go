@@ -117,7 +117,9 @@ func (t *imageTree) files(ctx context.Context) (func(fn func(*fileRow) error) er
 	if err != nil {
 		return nil, t.fileError("list", name, err)
 	}
-	if !e.IsDir() || s.flags.Bool("directory") {
+	single := !e.IsDir() || s.flags.Bool("directory")
+	s.explain.Listed(name, e.Name, !single, s.flags.Bool("recursive"))
+	if single {
 		return func(fn func(*fileRow) error) error { return fn(t.fileRow(&e, name)) }, nil
 	}
 	if s.flags.Bool("recursive") {

@@ -50,11 +50,14 @@ func doReport(ctx context.Context, t *imageTree) error {
 		return err
 	}
 	if isStdout(out) {
+		s.explain.Reported("", "")
 		return page.Write(&resultWriter{s.std.out})
 	}
-	if _, err := outputFile(out, page.Write); err != nil {
+	d, err := outputFile(out, page.Write)
+	if err != nil {
 		return err
 	}
+	s.explain.Reported(out, d)
 	return s.println(out)
 }
 

@@ -48,6 +48,7 @@ func (s *session) removeBundles(dirs []string) error {
 		if err != nil {
 			return fmt.Errorf("rm: %w", err)
 		}
+		s.explain.Removed(dir)
 	}
 	return nil
 }

@@ -23,6 +23,7 @@ type imageTree struct {
 	check   func(*pull.Image) error // if set, comes before any layer is fetched
 	fetched []digest.Digest         // blobs that the store did not have before
 	blobs   bool                    // lower dirs are not to be used
+	lowers  []string                // of layers that are read from their lower dirs; "" for others
 }
 
 // load finds the image, fetches the layers that are not at hand, and reads
@@ -55,6 +56,7 @@ func (t *imageTree) load(ctx context.Context, arg string) error {
 	if err != nil {
 		return err
 	}
+	s.explain.Tree(t.img, t.lowers)
 	for n := 1; n <= t.Layers(); n++ {
 		for _, skipped := range t.Skipped(n) {
 			s.warn(fmt.Sprintf("layer %d: %s", n, skipped))
@@ -82,6 +84,7 @@ func (t *imageTree) fetch(ctx context.Context, arg string) (*pull.Image, error) 
 		return nil, err
 	}
 	t.img = img
+	s.explain.Image(img)
 	keep := s.flags.Bool("keep-blobs")
 	if img.Reference.Transport != pull.Registry && !keep || t.atHand(img) && !keep {
 		return img, nil
@@ -132,11 +135,13 @@ func (t *imageTree) atHand(img *pull.Image) bool {
 func (t *imageTree) build(ctx context.Context, img *pull.Image) error {
 	s := t.session
 	sources := make([]imagetree.Source, len(img.Layers))
+	t.lowers = make([]string, len(img.Layers))
 	chain := overlay.ChainIDs(diffIDs(img))
 	for i, l := range img.Layers {
 		sources[i] = &treeSource{l}
 		if lower, ok := s.store.Rebuilds(chain[i]); ok && !t.blobs && !s.store.HasBlob(l.Descriptor) {
 			sources[i] = &lowerSource{s.store, lower}
+			t.lowers[i] = lower.Dir
 		}
 	}
 	var err error

@@ -109,7 +109,11 @@ func (s *session) verify(ctx context.Context, ref pull.Reference, rec overlay.Im
 			}
 		}
 	}
-	return s.store.Verify(ctx, rec, o)
+	report, err := s.store.Verify(ctx, rec, o)
+	if err == nil {
+		s.explainChecks(ctx, ref, report)
+	}
+	return report, err
 }
 
 // repair fetches what does not match, and only that.

@@ -104,8 +104,9 @@ func (n *Narrator) fileOf(v pull.Event) string {
 	if v.MediaType != "" {
 		n.doc = ""
 	}
-	if f := n.files[d]; f != "" && !strings.Contains(v.Object, "the local copy") && (n.layout == "" || n.asks(f)) {
-		return f
+	local := n.layout != "" || strings.Contains(v.Object, "the local copy")
+	if f := n.files[d]; f != "" && (!local || n.fetched[f]) {
+		return f // what was fetched for one command does not stay in the store
 	}
 	switch {
 	case n.layout != "":
@@ -120,9 +121,6 @@ func (n *Narrator) fileOf(v pull.Event) string {
 	}
 	return n.files[d]
 }
-
-// asks tells whether the file is one that a command has fetched.
-func (n *Narrator) asks(file string) bool { return !strings.Contains(file, "/") && len(n.asked) > 0 }
 
 // sumCommand calculates the digest again.
 func (n *Narrator) sumCommand(v pull.Event, file string) string {

@@ -146,7 +146,9 @@ func (n *Narrator) curl(x *pull.Exchange) []string {
 	if configured(x) {
 		flags = "-sSf" // curl would take what is configured for this host to another one
 	}
-	return append(commands, get(flags, "-o "+shell.Quote(n.fileFor(x)), quoted))
+	file := n.fileFor(x)
+	n.fetched[file] = true
+	return append(commands, get(flags, "-o "+shell.Quote(file), quoted))
 }
 
 // good tells whether curl -fL gets the content.

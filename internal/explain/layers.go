@@ -15,13 +15,18 @@ import (
 )
 
 // Image tells what an image consists of: manifest, config, layers, diff IDs,
-// chain IDs.
+// chain IDs; once for each image.
 func (n *Narrator) Image(img *pull.Image) {
 	if n == nil {
 		return
 	}
 	n.mu.Lock()
+	known := n.image != nil && n.image.Manifest.Descriptor.Digest == img.Manifest.Descriptor.Digest && len(n.image.Layers) == len(img.Layers)
 	n.image = img
+	if known {
+		n.mu.Unlock()
+		return
+	}
 	for i, l := range img.Layers {
 		if n.files[l.Descriptor.Digest] == "" {
 			n.files[l.Descriptor.Digest] = n.layerFile(i+1, l)

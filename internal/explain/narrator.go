@@ -32,7 +32,9 @@ type Narrator struct {
 	doc       string                   // the document that came last and was not verified yet
 	index     string                   // the index that came last
 	files     map[digest.Digest]string // by hand, the content of that digest
+	fetched   map[string]bool          // files that a command was given for
 	image     *pull.Image
+	lowers    []string       // of its layers: where one is unpacked and read from there
 	mount     string         // the command for a private mount
 	told      map[error]bool // errors that were told
 }
@@ -42,6 +44,7 @@ func New(w *Writer) *Narrator {
 	return &Narrator{
 		w: w, steps: map[int64]int{}, asked: map[string]bool{},
 		files: map[digest.Digest]string{}, told: map[error]bool{},
+		fetched: map[string]bool{},
 	}
 }
 

@@ -51,6 +51,34 @@ func (t *Tree) WriteContent(ctx context.Context, e Entry, w io.Writer) (err erro
 	return inLayer(index, in.tar.Drain())
 }
 
+// ArchiveName returns the name that the layer's archive gives the entry at c,
+// which may be written in another way than the tree's. The layer is opened and
+// read up to there.
+func (t *Tree) ArchiveName(ctx context.Context, c Content) (_ string, err error) {
+	index := c.Layer - 1
+	r, err := t.sources[index].Open(ctx)
+	if err != nil {
+		return "", inLayer(index, err)
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	tar := tarstream.NewReader(r, tarstream.Options{HeaderSize: 1<<63 - 1})
+	for ordinal := int64(0); ; ordinal++ {
+		h, err := tar.Next()
+		if errors.Is(err, io.EOF) {
+			err = errChanged
+		}
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return "", inLayer(index, err)
+		}
+		if ordinal == c.Ordinal {
+			return h.Name, nil
+		}
+	}
+}
+
 func notAFile(e *Entry) error {
 	if e.IsDir() {
 		return unix.EISDIR
