@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,7 +20,8 @@ type feed struct {
 	once       sync.Once
 	wakeErr    error
 	tty        bool
-	endOfInput []byte // written at the end of input instead of closing to
+	typing     bool // to is a terminal, where a key says that input has ended
+	unfinished bool // what was typed last has no end of line
 }
 
 // newFeed takes ownership of to.
@@ -47,16 +49,25 @@ func (f *feed) run() {
 		if _, err := f.to.Write(buf[:n]); err != nil {
 			return // the container does not read any more
 		}
+		f.unfinished = !slices.Contains([]byte{'\n', '\r', endOfTransmission}, buf[n-1])
 	}
 }
 
-// finish tells the container that there is no more.
+// endOfTransmission is what Ctrl-D types.
+const endOfTransmission = 4
+
+// finish tells the container that there is no more. On a terminal the key
+// ends what there is of a line first, and only at the beginning of one the input.
 func (f *feed) finish() {
-	if f.endOfInput != nil {
-		_, _ = f.to.Write(f.endOfInput) // a terminal that has gone needs none
+	if !f.typing {
+		_ = f.to.Close()
 		return
 	}
-	_ = f.to.Close()
+	keys := []byte{endOfTransmission}
+	if f.unfinished {
+		keys = append(keys, endOfTransmission)
+	}
+	_, _ = f.to.Write(keys) // a terminal that has gone needs none
 }
 
 // ready waits for input that is ours to read; false means stop.

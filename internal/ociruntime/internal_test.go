@@ -29,6 +29,8 @@ func TestClassify(t *testing.T) {
 		{"executable file `nope` not found in $PATH: No such file or directory", 127},
 		{`exec: "/etc": permission denied`, 126},
 		{`exec: "/etc": is a directory`, 126},
+		{`exec: "/etc/passwd/x": stat /etc/passwd/x: not a directory`, 126},
+		{`exec: "/bin/loop": stat /bin/loop: too many levels of symbolic links`, 126},
 		{"open executable: Permission denied", 126},
 		{`error mounting "/no/such" to rootfs at "/mnt": stat /no/such: no such file or directory`, 125},
 		{`chdir to cwd ("/x") set in config.json failed: permission denied`, 125},

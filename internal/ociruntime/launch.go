@@ -59,6 +59,7 @@ func (s *supervisor) start(ctx context.Context) (int, error) {
 		options = append(options, "--no-pivot")
 	}
 	if !s.req.Terminal {
+		s.begin()
 		options = append([]string{"--detach"}, options...)
 		if err := s.runtime(ctx, "run", append(options, s.req.ID)...); err != nil {
 			return 0, err
@@ -77,10 +78,18 @@ func (s *supervisor) start(ctx context.Context) (int, error) {
 	if err := s.passConsole(console); err != nil {
 		return 0, err
 	}
+	s.begin()
 	if err := s.runtime(ctx, "start", s.req.ID); err != nil {
 		return 0, err
 	}
 	return s.readPID(pidFile)
+}
+
+// begin notes that from here the container may be at work.
+func (s *supervisor) begin() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.starting = true
 }
 
 // runtime runs one command of the runtime on the container's streams.

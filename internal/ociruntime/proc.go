@@ -49,10 +49,11 @@ func parseStat(text []byte) (procStat, error) {
 }
 
 // defaultAction says whether sig would have its default action in process
-// pid: it is neither handled, nor ignored, nor blocked to be taken later.
+// pid: it is neither handled, nor ignored, nor blocked to be taken later, and
+// the process has not ended by itself.
 func defaultAction(pid, sig int) bool {
 	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
-	if err != nil {
+	if err != nil || bytes.Contains(text, []byte("\nState:\tZ")) {
 		return false
 	}
 	for _, set := range []string{"\nSigBlk:\t", "\nSigIgn:\t", "\nSigCgt:\t"} {

@@ -162,14 +162,44 @@ func TestTerminalKilled(t *testing.T) {
 }
 
 // TestTerminalWithout runs a bundle that wants a terminal where the caller has
-// none: it gets its own, and its input ends.
+// none: it gets its own, and its input ends, at the end of a line or not.
 func TestTerminalWithout(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, runtime string) {
-		bundle := testbundle.Make(t, testbundle.Options{Args: []string{"/bin/sh", "-c", "tty; cat"}, Terminal: true})
-		run := newCaller(t, runSpec{Runtime: runtime, Bundle: bundle}, nil)
-		run.Stdin = strings.NewReader("line\n")
-		if code := run.code(t); code != 0 || !strings.Contains(run.out.String(), "/dev/pts/0\r\n") || strings.Count(run.out.String(), "line\r\n") != 2 {
-			t.Errorf("exit code %d, output %q", code, run.out)
+		for input, want := range map[string]string{"": "", "line\n": "line\r\nline\r\n", "line": "lineline", "a\nb": "a\r\nba\r\nb"} {
+			bundle := testbundle.Make(t, testbundle.Options{Args: []string{"/bin/sh", "-c", "tty; cat; echo end"}, Terminal: true})
+			run := newCaller(t, runSpec{Runtime: runtime, Bundle: bundle}, nil)
+			run.Stdin = strings.NewReader(input)
+			code, out := run.code(t), run.out.String()
+			// What is typed shows up before, among or after the rest.
+			lines := func(s string) int { return strings.Count(s, "line") + strings.Count(s, "a") + strings.Count(s, "b") }
+			if code != 0 || !strings.Contains(out, "/dev/pts/0\r\n") || !strings.HasSuffix(out, "end\r\n") || lines(out) != lines(want) {
+				t.Errorf("input %q: exit code %d, output %q", input, code, out)
+			}
+		}
+	})
+}
+
+// TestTerminalUnread stops reading what a container writes to its terminal: that
+// hangs up, and a program that goes on all the same is not held up.
+func TestTerminalUnread(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, runtime string) {
+		for script, want := range map[string]int{
+			"exec yes": 129,
+			`trap "" HUP; i=0; while [ $i -lt 30000 ]; do echo line $i; i=$((i+1)); done; exit 3`: 3,
+		} {
+			bundle := testbundle.Make(t, testbundle.Options{Args: []string{"/bin/sh", "-c", script}, Terminal: true})
+			run := newCaller(t, runSpec{Runtime: runtime, Bundle: bundle}, nil)
+			r, w, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = r.Close()
+			run.Stdout = w
+			code := run.code(t)
+			_ = w.Close()
+			if code != want {
+				t.Errorf("%s: exit code %d, want %d: %s", script, code, want, run.out)
+			}
 		}
 	})
 }

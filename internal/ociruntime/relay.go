@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -39,18 +40,32 @@ func (s *supervisor) listen() {
 }
 
 // signal passes a signal on, or keeps it until there is a container. One that
-// asks for an end is obeyed at once.
+// asks for an end is obeyed at once where no container can have started. While
+// the runtime is starting it, the program may be at work, and seen to be, before
+// the runtime says so: the first such signal is the program's to answer.
 func (s *supervisor) signal(sig int) {
 	s.mu.Lock()
-	started := s.pid != 0
-	if started {
+	defer s.mu.Unlock()
+	switch {
+	case s.pid != 0:
 		s.deliver(sig)
-	} else if !slices.Contains(ending, sig) {
+	case !slices.Contains(ending, sig):
 		s.pending = append(s.pending, sig)
+	case s.starting && !s.asked && sig != int(unix.SIGKILL):
+		s.asked = true
+		s.pending = append(s.pending, sig)
+		const patience = 20 * time.Second // with a runtime that hangs
+		time.AfterFunc(patience, func() { s.endUnlessStarted(sig) })
+	default:
+		s.endLocked(sig)
 	}
-	s.mu.Unlock()
-	if !started && slices.Contains(ending, sig) {
-		s.end(sig)
+}
+
+func (s *supervisor) endUnlessStarted(sig int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.starting {
+		s.endLocked(sig)
 	}
 }
 
@@ -71,6 +86,11 @@ func (s *supervisor) deliver(sig int) {
 func (s *supervisor) end(sig int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.endLocked(sig)
+}
+
+// endLocked is end for those who hold s.mu.
+func (s *supervisor) endLocked(sig int) {
 	if s.killed == 0 {
 		s.killed = sig
 	}

@@ -97,9 +97,10 @@ var (
 		regexp.MustCompile(`exec container process .*: No such file or directory`), // crun, after start
 	}
 	notExec = []*regexp.Regexp{
-		regexp.MustCompile(`exec: .*: (permission denied|is a directory|exec format error)`), // runc
-		regexp.MustCompile(`open executable: `),                                              // crun
-		regexp.MustCompile(`executable .* (is a directory|not executable)`),                  // youki
+		regexp.MustCompile(`exec: .*: (permission denied|is a directory|exec format error)`),         // runc
+		regexp.MustCompile(`exec: .*: stat .*: (not a directory|too many levels of symbolic links)`), // runc
+		regexp.MustCompile(`open executable: `),                                                      // crun
+		regexp.MustCompile(`executable .* (is a directory|not executable)`),                          // youki
 	}
 )
 

@@ -2,11 +2,15 @@ package ociruntime_test
 
 import (
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/byhand/byhand/internal/testbundle"
 	"github.com/byhand/byhand/internal/testneed"
 )
 
@@ -52,6 +56,91 @@ func TestSignal(t *testing.T) {
 			})
 		}
 	})
+}
+
+// TestSignalWhileStarting asks a program to end that is at work already, and has
+// said so, while the runtime has not yet returned: the program answers.
+func TestSignalWhileStarting(t *testing.T) {
+	for _, terminal := range []bool{false, true} {
+		t.Run(fmt.Sprintf("terminal %v", terminal), func(t *testing.T) {
+			run, let := starting(t, terminal, `trap "echo got; exit 5" TERM; echo up; while true; do sleep 0.05; done`)
+			if err := run.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(300 * time.Millisecond) // enough to be killed in, but for the test of no meaning
+			let()
+			if code := run.end(t); code != 5 || !strings.HasSuffix(strings.TrimSpace(run.out.String()), "got") {
+				t.Errorf("exit code %d, output %q; want 5 and got", code, run.out)
+			}
+		})
+	}
+}
+
+// TestSignalTwiceWhileStarting insists, with a runtime that does not return.
+func TestSignalTwiceWhileStarting(t *testing.T) {
+	run, _ := starting(t, false, `trap "" TERM; echo up; while true; do sleep 0.05; done`)
+	eventually(t, func() error {
+		err := run.Process.Signal(syscall.SIGTERM)
+		switch {
+		case errors.Is(err, os.ErrProcessDone):
+			return nil
+		case err == nil && processState(run.Process.Pid) != "Z":
+			return errors.New("it goes on")
+		}
+		return err
+	})
+	if code := run.end(t); code != 143 {
+		t.Errorf("exit code %d, want 143; output %q", code, run.out)
+	}
+}
+
+// starting runs script with a runtime that has started the container and, until
+// let is called, does not end.
+func starting(t *testing.T, terminal bool, script string) (run *caller, let func()) {
+	t.Helper()
+	testneed.Root(t)
+	testneed.Tool(t, "runc")
+	dir := t.TempDir()
+	slow, gate := filepath.Join(dir, "slow"), filepath.Join(dir, "gate")
+	text := `#!/bin/sh
+runc "$@"; code=$?
+case " $* " in *" run "*|*" start "*) until [ -e ` + gate + ` ]; do sleep 0.02; done ;; esac
+exit $code
+`
+	if err := os.WriteFile(slow, []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	bundle := testbundle.Make(t, testbundle.Options{Args: []string{"/bin/sh", "-c", script}, Terminal: terminal})
+	run = newCaller(t, runSpec{Runtime: slow, Bundle: bundle}, nil)
+	run.Stderr = nil // standard output by itself comes before the runtime has returned
+	if err := run.Start(); err != nil {
+		t.Fatal(err)
+	}
+	run.await(t, "up")
+	return run, func() {
+		if err := os.WriteFile(gate, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestNohup runs a container as nohup does: the terminal's end is not its end.
+func TestNohup(t *testing.T) {
+	testneed.Root(t)
+	run := newCaller(t, runSpec{Bundle: shell(t, `trap "exit 5" TERM; echo up; while true; do sleep 0.05; done`)}, nil)
+	run.Path, run.Args = "/bin/sh", append([]string{"sh", "-c", `trap "" HUP; exec "$0" "$@"`, os.Args[0]}, run.Args[1:]...)
+	if err := run.Start(); err != nil {
+		t.Fatal(err)
+	}
+	run.await(t, "up\n")
+	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGTERM} {
+		if err := run.Process.Signal(sig); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if code := run.end(t); code != 5 {
+		t.Errorf("exit code %d, want the 5 of SIGTERM's handler", code)
+	}
 }
 
 // TestSignalOnce sends what a key press looks like where a parent passes it on

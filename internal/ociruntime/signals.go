@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/byhand/byhand/internal/heed"
 	"github.com/byhand/byhand/internal/suspend"
 )
 
@@ -25,11 +26,12 @@ type signals struct {
 const sameKey = 100 * time.Millisecond
 
 // newSignals takes over every signal but those that stop a background
-// process (SIGTTIN, SIGTTOU), that the Go runtime needs, or that report a
-// fault of this process.
+// process (SIGTTIN, SIGTTOU), that the Go runtime needs, that report a fault of
+// this process, or that it was started to ignore: a container under nohup
+// outlives the terminal.
 func newSignals() *signals {
 	s := &signals{make(chan unix.Signal, 64), make(chan os.Signal, 64), make(chan struct{})}
-	signal.Notify(s.raw, relayed()...)
+	heed.Notify(s.raw, relayed()...)
 	go s.merge()
 	return s
 }

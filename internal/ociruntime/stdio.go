@@ -126,8 +126,7 @@ func (p *plumbing) release() {
 }
 
 // copy copies to the end of the container's stream. When nobody takes it any
-// more, closing the pipe tells the container so. A reader that has gone is no
-// failure, nor is a terminal that hung up; a full disk is.
+// more, closing the pipe tells the container so.
 func (p *plumbing) copy(t tap) {
 	defer func() { _ = t.from.Close() }()
 	if t.to == nil {
@@ -135,6 +134,12 @@ func (p *plumbing) copy(t tap) {
 		return
 	}
 	_, err := io.CopyBuffer(struct{ io.Writer }{t.to}, struct{ io.Reader }{t.from}, make([]byte, 64<<10))
+	p.fail(err)
+}
+
+// fail notes that the caller's side refused output. A reader that has gone is no
+// failure, nor is a terminal that hung up; a full disk is.
+func (p *plumbing) fail(err error) {
 	if err == nil || errors.Is(err, unix.EPIPE) || errors.Is(err, unix.EIO) {
 		return
 	}

@@ -54,12 +54,14 @@ type supervisor struct {
 	tmp     string // where the runtime keeps its state
 	mounted bool   // and it is a tmpfs of ours
 
-	mu      sync.Mutex
-	pid     int  // of the container's first process, once it has started
-	killed  int  // the signal that ended the run before or after that, or 0
-	orphan  bool // the caller has gone
-	giveUp  context.CancelFunc
-	pending []int // signals to deliver once there is a container
+	mu       sync.Mutex
+	starting bool // the runtime may have started the container
+	asked    bool // and the container is to be told to end
+	pid      int  // of the container's first process, once it is known to have started
+	killed   int  // the signal that ended the run before or after that, or 0
+	orphan   bool // the caller has gone
+	giveUp   context.CancelFunc
+	pending  []int // signals to deliver once there is a container
 }
 
 func newSupervisor(r request, c *conn, prepare PrepareFunc) *supervisor {
@@ -174,7 +176,7 @@ func (s *supervisor) reapUnexecuted(pid int) (int, error) {
 func (s *supervisor) adopt(pid int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.pid = pid
+	s.pid, s.starting = pid, false
 	for _, sig := range s.pending {
 		s.deliver(sig)
 	}

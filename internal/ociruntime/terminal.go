@@ -46,12 +46,12 @@ func (s *session) attach(master *os.File) {
 	s.tty = t
 	t.resume()
 	t.copies.Go(func() {
-		if t.out == nil {
-			_, _ = io.Copy(io.Discard, master)
-			return
+		if err := t.show(); err != nil {
+			s.io.fail(err)
+			// As a terminal does that nobody looks at any more.
+			_ = s.conn.send(message{Kind: kindSignal, Signal: int(unix.SIGHUP)}, nil) // a supervisor that ended needs none
 		}
-		// Ends in EIO when the last process has closed its side.
-		_, _ = io.CopyBuffer(struct{ io.Writer }{t.out}, struct{ io.Reader }{master}, make([]byte, 32<<10))
+		_, _ = io.Copy(io.Discard, master) // what nobody takes must not stop the container
 	})
 	if t.in == nil {
 		return
@@ -63,9 +63,26 @@ func (s *session) attach(master *os.File) {
 	if t.feed, err = newFeed(t.in, to); err != nil {
 		return
 	}
-	const endOfTransmission = 4 // what Ctrl-D types
-	t.feed.endOfInput = []byte{endOfTransmission}
+	t.feed.typing = true
 	go t.feed.run()
+}
+
+// show copies what the container writes, to the end of its last process. An error
+// is one of the caller's side.
+func (t *terminal) show() error {
+	if t.out == nil {
+		return nil
+	}
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := t.master.Read(buf)
+		if _, writeErr := t.out.Write(buf[:n]); writeErr != nil {
+			return writeErr
+		}
+		if err != nil {
+			return nil // EIO: the last process has closed its side
+		}
+	}
 }
 
 // detach gives the terminal back.

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/byhand/byhand/internal/heed"
 	"github.com/byhand/byhand/internal/suspend"
 )
 
@@ -58,7 +59,7 @@ func Enter(ctx context.Context, o Options) (int, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	signals := make(chan os.Signal, 64)
-	signal.Notify(signals, append(forwarded(), unix.SIGTSTP, unix.SIGCHLD)...)
+	heed.Notify(signals, append(forwarded(), unix.SIGTSTP, unix.SIGCHLD)...)
 	defer signal.Stop(signals)
 	c, err := startChild(ctx, args, *plan)
 	var refused *mapError
