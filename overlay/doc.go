@@ -56,7 +56,10 @@
 //     while waiting for a layer.
 //  3. the directory layers: shared while leases are written, exclusive while
 //     something is removed, that is for some renames; trees are deleted later.
-//  4. the root directory: while index.json or store.json change.
+//  4. the directory l: while index.json or store.json change.
+//
+// All of these are below directories that only the store's owner can open: who
+// can open a file, even just for reading, can lock it, and keep it locked.
 //
 // Readers take no lock: index.json changes by rename, layers and blobs come and
 // go by rename. Leasing comes before looking, and removal reads the leases

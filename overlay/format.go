@@ -100,7 +100,7 @@ func (s *Store) claimFormat(ctx context.Context) error {
 	if err == nil && known && have == want {
 		return nil // the usual case needs no lock
 	}
-	lock, err := lockDir(ctx, s.layout.root, true)
+	lock, err := lockDir(ctx, s.layout.indexLock(), true)
 	if err != nil {
 		return err
 	}

@@ -58,7 +58,7 @@ func newIndex() ocispec.Index {
 
 // updateIndex changes index.json under its lock.
 func (s *Store) updateIndex(ctx context.Context, change func(*ocispec.Index) error) error {
-	lock, err := lockDir(ctx, s.layout.root, true)
+	lock, err := lockDir(ctx, s.layout.indexLock(), true)
 	if err != nil {
 		return fmt.Errorf("lock index: %w", err)
 	}
@@ -83,7 +83,7 @@ func (s *Store) writeIndex(idx ocispec.Index) error {
 
 // initIndex writes the empty index that an OCI image layout must have.
 func (s *Store) initIndex(ctx context.Context) error {
-	lock, err := lockDir(ctx, s.layout.root, true)
+	lock, err := lockDir(ctx, s.layout.indexLock(), true)
 	if err != nil {
 		return fmt.Errorf("lock index: %w", err)
 	}

@@ -44,6 +44,11 @@ func (l layout) links() string     { return filepath.Join(l.root, nameLinks) }
 func (l layout) staging() string   { return filepath.Join(l.root, nameStaging) }
 func (l layout) bundles() string   { return filepath.Join(l.root, nameBundles) }
 
+// indexLock is the directory that is locked while index.json or store.json
+// change. It is not the root: that is open to all, and whoever can open a
+// directory can lock it for ever.
+func (l layout) indexLock() string { return l.links() }
+
 func (l layout) blobDir(a digest.Algorithm) string {
 	return filepath.Join(l.root, nameBlobs, a.String())
 }
