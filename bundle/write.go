@@ -110,7 +110,8 @@ type WriteOptions struct {
 	Replace bool
 }
 
-// Write publishes config.json in the directory, which it makes if need be. The
+// Write publishes config.json in the directory, which it makes if need be, for
+// its owner alone: what is below may be set-user-ID. The
 // file appears whole or not at all, with mode 0644, and its bytes depend on
 // nothing but the Result. One that is there is kept, with an [*ExistsError],
 // unless the options say otherwise.
@@ -136,7 +137,7 @@ func marshal(v any) ([]byte, error) {
 
 // writeFile writes beside and renames.
 func writeFile(dir, name string, data []byte, replace bool) (err error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make bundle: %w", err)
 	}
 	f, err := os.CreateTemp(dir, "."+name+".*")

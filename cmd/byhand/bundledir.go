@@ -99,9 +99,8 @@ func (p *bundlePlan) write(ctx context.Context, img *pull.Image, layers []overla
 // claim takes the directory for this process, and empties one that was
 // begun by a process that ended before it was done.
 func (p *bundlePlan) claim() (*os.File, error) {
-	_, err := os.Lstat(p.dir)
-	p.created = errors.Is(err, fs.ErrNotExist)
-	if err := os.MkdirAll(p.dir, 0o755); err != nil {
+	var err error
+	if p.created, err = makePrivate(p.dir); err != nil {
 		return nil, fmt.Errorf("make bundle: %w", err)
 	}
 	f, err := os.Open(p.dir)
@@ -122,6 +121,26 @@ func (p *bundlePlan) claim() (*os.File, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+// makePrivate makes the directory of a bundle, and says whether it was this
+// call that did. Nobody else may enter it: below are set-user-ID programs of
+// the image and of the container, which on this side of it are programs of ours
+// (CVE-2021-41103 of containerd), and a config.json with the values of --env.
+func makePrivate(dir string) (created bool, err error) {
+	if err := os.MkdirAll(filepath.Dir(filepath.Clean(dir)), 0o755); err != nil {
+		return false, err
+	}
+	// Not looked for beforehand: somebody else could make it in between.
+	err = os.Mkdir(dir, 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		info, serr := os.Stat(dir)
+		if serr == nil && info.IsDir() {
+			err = nil
+		}
+		return false, err
+	}
+	return err == nil, err
 }
 
 // warnOwner tells of a directory that others may change: what is started

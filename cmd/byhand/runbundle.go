@@ -21,16 +21,29 @@ import (
 )
 
 // isBundle tells a directory from an image name. A directory whose name
-// could be an image's is one only if it holds a bundle, and if that is the
-// caller's or root's: in a directory where others write, alpine must not mean
-// what somebody else put there.
+// could be an image's is one only if it holds a bundle, and if nobody but the
+// caller and root decides what is in it: in a directory where others write,
+// alpine must not mean what somebody else put there.
 func isBundle(arg string) bool {
 	if isPath(arg) {
 		return true
 	}
 	var st unix.Stat_t
-	err := sys.Stat(filepath.Join(arg, "config.json"), &st)
-	return err == nil && (st.Uid == 0 || int(st.Uid) == os.Geteuid())
+	if sys.Lstat(arg, &st) != nil || !isOurs(&st) { // a link of theirs leads to a bundle of their choice
+		return false
+	}
+	if sys.Stat(arg, &st) != nil || !isOurs(&st) || othersWrite(&st) {
+		return false
+	}
+	return sys.Lstat(filepath.Join(arg, "config.json"), &st) == nil && isOurs(&st)
+}
+
+func isOurs(st *unix.Stat_t) bool { return st.Uid == 0 || int(st.Uid) == os.Geteuid() }
+
+// othersWrite reports whether a directory can be changed by others than its
+// owner. The caller's own group is mostly the caller alone.
+func othersWrite(st *unix.Stat_t) bool {
+	return st.Mode&0o002 != 0 || st.Mode&0o020 != 0 && int(st.Gid) != os.Getegid()
 }
 
 // changesConfig names an option that was given and needs a config.json of

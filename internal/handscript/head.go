@@ -93,7 +93,8 @@ func (w *writer) prepare() {
 	}
 	w.note("The bundle directory. All that follows happens inside of it.")
 	w.raw(`if [ ! -e "$dir" ]; then
-	mkdir -p "$dir"
+	mkdir -p "$(dirname "$dir")"
+	mkdir -m 700 "$dir" # set-user-ID programs of the image are for nobody else
 	created=yes
 fi
 cd "$dir"
@@ -113,7 +114,7 @@ trap 'exit 129' HUP
 		w.raw("mkdir lower rootfs\nchmod 700 lower\n")
 		return
 	}
-	w.raw("mkdir -m 700 lower upper work # set-user-ID programs of lower layers are for nobody\nmkdir rootfs\n")
+	w.raw("mkdir -m 700 lower upper work # nor are those of lower layers\nmkdir rootfs\n")
 }
 
 // short writes a size for people.
