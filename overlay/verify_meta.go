@@ -52,7 +52,7 @@ func (c *comparer) meta(dirfd int, base string, want *imagetree.LowerFile, st *u
 			delete(attrs, attrACL) // the file system keeps it as the mode
 		}
 	}
-	if found := st.Mode & 0o7777; found != mode {
+	if found := st.Mode & 0o7777; found != mode && !c.setIDLost(st, mode) {
 		c.differ(want.Name, "mode", fmt.Sprintf("%04o", mode), fmt.Sprintf("%04o", found))
 	}
 	if c.v.owners && (st.Uid != want.UID || st.Gid != want.GID) {
@@ -63,6 +63,12 @@ func (c *comparer) meta(dirfd int, base string, want *imagetree.LowerFile, st *u
 	}
 	c.time(want, time.Unix(st.Mtim.Unix()))
 	return nil
+}
+
+// setIDLost says whether a file that should have mode lacks only the setuid and
+// setgid bits, which unpacking drops with an owner that it cannot give.
+func (c *comparer) setIDLost(st *unix.Stat_t, mode uint32) bool {
+	return c.v.format.Squashed && st.Mode&unix.S_IFMT != unix.S_IFDIR && st.Mode&0o7777 == mode&^(unix.S_ISUID|unix.S_ISGID)
 }
 
 // modeOfACL returns what mode a file with that access control list has, and

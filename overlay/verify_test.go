@@ -15,6 +15,7 @@ import (
 
 	"github.com/byhand/byhand/internal/testtar"
 	"github.com/byhand/byhand/overlay"
+	"github.com/byhand/byhand/unpack"
 )
 
 // verifyLayers are three layers with a file of each kind, and something for
@@ -293,4 +294,22 @@ func repair(t *testing.T, s *overlay.Store, img overlay.Image, srcs []*fakeSourc
 			t.Fatal(err)
 		}
 	}
+}
+
+// TestVerifySetIDLost: where owners cannot be given, programs are without the
+// bits that would make them run as their owner. That is no damage; the bits
+// on another file are.
+func TestVerifySetIDLost(t *testing.T) {
+	s := openWith(t, t.TempDir(), overlay.Options{UserXattr: true, Owners: unpack.Squash})
+	nobody := testtar.PAX("uid", "4294967295") // whoever unpacks
+	src := source(testtar.Tar(testtar.Dir("./"), testtar.File("su", "s", nobody, testtar.Mode(0o4755)), testtar.File("sh", "s", nobody, testtar.Mode(0o755))))
+	layers := addAll(t, s, src)
+	img := putImage(t, s, "img", linuxAMD64, src)
+	if r := verify(t, s, img); !r.OK() {
+		t.Errorf("as unpacked: %+v", r.Checks)
+	}
+	if err := os.Chmod(filepath.Join(layers[0].Dir, "sh"), 0o755|os.ModeSetuid); err != nil {
+		t.Fatal(err)
+	}
+	checkDamage(t, verify(t, s, img), damage{layer: 1, want: []string{"/sh: mode: expected 0755, found 4755"}})
 }

@@ -290,7 +290,7 @@ func TestNames(t *testing.T) {
 		}, []string{"d/", "d/f: 1"}, nil},
 		{"contiguous file", entries{testtar.Raw(testtar.Header(testtar.Fields{Type: '7', Name: "a", Mode: "644"}, []byte("x")))}, []string{"a: x"}, nil},
 		{"modes", entries{
-			tFile("s", "", tMode(0o4755)), tFile("g", "", tMode(0o2711)), tFile("n", "", tMode(0)), tFile("w", "", tMode(0o666)),
+			tFile("s", "", tMode(0o4755), testtar.Owner(os.Geteuid(), os.Getegid())), tFile("g", "", tMode(0o2711), testtar.Owner(os.Geteuid(), os.Getegid())), tFile("n", "", tMode(0)), tFile("w", "", tMode(0o666)),
 			tDir("t", tMode(0o1777)), tDir("sg", tMode(0o2775)), tFile("sg/f", ""), tDir("sg/d"), tDir("ro", tMode(0o555)), tFile("ro/f", ""), tFile("i/d", "1"),
 		}, []string{"s:  4755", "g:  2711", "n:  0000", "w:  0666", "t/ 1777", "sg/ 2775", "sg/f: ", "sg/d/", "ro/ 0555", "ro/f: ", "i/", "i/d: 1"}, []string{"implicit i"}},
 	})

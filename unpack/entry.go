@@ -18,8 +18,9 @@ type entry struct {
 	kind byte   // as Entry.Type
 	op   string // what is being done
 
-	merged bool // a directory that was there before
-	put    func(*applier, context.Context, *entry) error
+	merged    bool // a directory that was there before
+	ownerLost bool // it is left to the caller
+	put       func(*applier, context.Context, *entry) error
 }
 
 // Kinds of Entry.Type beyond tar's own.

@@ -32,6 +32,7 @@ func (a *applier) fileMeta(e *entry, fd int, mode uint32) error {
 	if err := a.chown(e, func(uid, gid int) error { return sys.Fchown(fd, uid, gid) }); err != nil {
 		return err
 	}
+	mode = e.allowed(mode)
 	if mode&(a.umask|0o7000) != 0 {
 		if err := sys.Fchmod(fd, mode); err != nil {
 			e.op = "change mode of"
@@ -67,6 +68,9 @@ func (a *applier) nodeMeta(e *entry, dirfd int, mode uint32) error {
 	err := a.chown(e, func(uid, gid int) error { return sys.Fchownat(dirfd, e.base, uid, gid, nofollow) })
 	if err != nil {
 		return err
+	}
+	if mode != noMode {
+		mode = e.allowed(mode)
 	}
 	if mode != noMode && mode&(a.umask|0o7000) != 0 {
 		if err := rootfd.Chmodat(dirfd, e.base, mode); err != nil {
@@ -144,12 +148,22 @@ func (a *applier) chown(e *entry, set func(uid, gid int) error) error {
 	if a.o.Owners == Squash && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL)) {
 		a.noChown = a.noChown || errors.Is(err, unix.EPERM)
 		if uid != a.euid || gid != a.egid {
+			e.ownerLost = true
 			a.skip(SkipOwner, e.h.Name, fmt.Sprintf("%d:%d", uid, gid), err)
 		}
 		return nil
 	}
 	e.op = "change owner of"
 	return fmt.Errorf("owner %d:%d: %w", uid, gid, err)
+}
+
+// allowed is the mode for what is no directory: a program that was to run as
+// its owner must not run as the caller, who is the owner now.
+func (e *entry) allowed(mode uint32) uint32 {
+	if e.ownerLost {
+		mode &^= unix.S_ISUID | unix.S_ISGID
+	}
+	return mode
 }
 
 // setTimes calls set and then, if the times are unusual, looks with stat

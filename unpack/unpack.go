@@ -24,8 +24,9 @@ const (
 	// Keep gives every file the owner of its entry, or fails.
 	Keep Owners = iota
 	// Squash keeps an owner where the kernel allows it and else leaves the
-	// file to the caller, counted in Result.Skipped. The first refusal for
-	// want of privilege ends the attempts.
+	// file to the caller, counted in Result.Skipped, without the setuid and
+	// setgid bits that were meant for another. The first refusal for want of
+	// privilege ends the attempts.
 	Squash
 )
 

@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/byhand/byhand/internal/testtar"
 	"github.com/byhand/byhand/unpack"
 )
 
@@ -83,4 +84,27 @@ func TestSquash(t *testing.T) {
 	if kinds[unpack.SkipOwner] != 3 || kinds[unpack.SkipDevice] != 1 || kinds[unpack.SkipXattr] != 1 {
 		t.Errorf("skipped %v, want 3 owners, 1 device, 1 attribute", res.Skipped)
 	}
+}
+
+// TestSquashSetID: a file whose owner cannot be given does not run as whoever
+// it is left to.
+func TestSquashSetID(t *testing.T) {
+	nobody := testtar.PAX("uid", "4294967295") // whoever unpacks
+	own := testtar.Owner(os.Geteuid(), os.Getegid())
+	archive := testtar.Tar(
+		tFile("su", "", nobody, testtar.Mode(0o6755)), tFile("own", "", own, testtar.Mode(0o6755)),
+		tDir("mail", nobody, testtar.Mode(0o3775)), testtar.Link("su2", "su"),
+	)
+	eachWay(t, func(t *testing.T, o unpack.Options) {
+		o.Owners = unpack.Squash
+		dir, _, err := apply(t, archive, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, want := range map[string]uint32{"su": 0o755, "su2": 0o755, "own": 0o6755, "mail": 0o3775} {
+			if st := lstat(t, filepath.Join(dir, name)); st.Mode&0o7777 != want {
+				t.Errorf("mode of %s: %04o, want %04o", name, st.Mode&0o7777, want)
+			}
+		}
+	})
 }
