@@ -162,7 +162,7 @@ func (t *task) newStaged() (*staged, error) {
 func (st *staged) settle(ctx context.Context, dirs []string) error {
 	w := &laterRecord{path: st.recordPath()}
 	record := unpack.NewSettleRecord(w)
-	err := settle(ctx, st.diff, dirs, st.result.Pending, st.task.adder.store.opts.UserXattr, record)
+	err := settleLayer(ctx, st.diff, dirs, st.result.Pending, st.task.adder.store.opts.UserXattr, record)
 	if err == nil {
 		err = record.Finish()
 	}

@@ -65,7 +65,7 @@ func (f *flattener) scrub(dir int) error {
 		return err
 	}
 	for _, name := range white {
-		if err := unlinkWhiteout(dir, name); err != nil {
+		if err := keepTimes(dir, func() error { return sys.Unlinkat(dir, name, 0) }); err != nil {
 			return err
 		}
 	}

@@ -7,9 +7,9 @@ import (
 	"github.com/byhand/byhand/unpack"
 )
 
-// Settle is settle for the tests of this directory.
+// Settle is settleLayer for the tests of this directory.
 func Settle(ctx context.Context, staging *os.File, parents []string, p unpack.Pending, userXattr bool) error {
-	return settle(ctx, staging, parents, p, userXattr, nil)
+	return settleLayer(ctx, staging, parents, p, userXattr, nil)
 }
 
 // MountNew mounts with fsconfig(2) or not at all.

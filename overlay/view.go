@@ -63,9 +63,9 @@ func (v *View) find(op, name string, follow bool) (*cursor, found, error) {
 		return nil, found{}, &fs.PathError{Op: op, Path: name, Err: fs.ErrClosed}
 	}
 	c := newCursor(v.root)
-	f, err := c.resolve(name, follow)
+	f, _, err := c.Resolve(name, follow)
 	if err != nil {
-		c.reset()
+		c.Reset()
 		return nil, f, &fs.PathError{Op: op, Path: name, Err: err}
 	}
 	return c, f, nil
@@ -96,7 +96,7 @@ func (v *View) stat(op, name string, follow bool) (fs.FileInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer c.reset()
+	defer c.Reset()
 	return newInfo(name, f.layer, &f.st), nil
 }
 
@@ -106,11 +106,11 @@ func (v *View) ReadLink(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer c.reset()
+	defer c.Reset()
 	if f.typ != unix.DT_LNK {
 		return "", &fs.PathError{Op: "readlink", Path: name, Err: unix.EINVAL}
 	}
-	target, err := rootfd.Readlinkat(f.fd, f.name)
+	target, err := f.Readlink()
 	if err != nil {
 		return "", &fs.PathError{Op: "readlink", Path: name, Err: err}
 	}
@@ -123,11 +123,11 @@ func (v *View) ReadDir(name string) ([]fs.DirEntry, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer c.reset()
+	defer c.Reset()
 	if f.typ != unix.DT_DIR {
 		return nil, &fs.PathError{Op: "readdir", Path: name, Err: unix.ENOTDIR}
 	}
-	entries, err := dirEntries(c.dir())
+	entries, err := dirEntries(c.Dir())
 	if err != nil {
 		return nil, &fs.PathError{Op: "readdir", Path: name, Err: err}
 	}
@@ -186,11 +186,11 @@ func (v *View) Open(name string) (fs.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer c.reset()
+	defer c.Reset()
 	info := newInfo(name, f.layer, &f.st)
 	switch f.typ {
 	case unix.DT_DIR:
-		entries, err := dirEntries(c.dir())
+		entries, err := dirEntries(c.Dir())
 		if err != nil {
 			return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 		}

@@ -26,13 +26,9 @@ func (v *View) Xattrs(name string) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer c.reset()
+	defer c.Reset()
 	attrs := map[string]string{}
-	fd, base := f.fd, f.name
-	if f.typ == unix.DT_DIR {
-		fd, base = c.dir().parts[0].fd, "."
-	}
-	err = eachXattrAt(fd, base, func(attr string, value []byte) error {
+	err = eachXattrAt(f.fd, f.name, func(attr string, value []byte) error {
 		attrs[attr] = string(value)
 		return nil
 	})

@@ -71,9 +71,9 @@ func (t *Tree) find(name string, follow bool) (f found, real string, err error) 
 		return f, "", &fs.PathError{Op: "find", Path: name, Err: unix.ENOENT}
 	}
 	c := newCursor(t.root)
-	f, base, err := c.resolve(name, follow)
+	f, base, err := c.Resolve(name, follow)
 	if err != nil {
 		return f, "", &fs.PathError{Op: "find", Path: name, Err: err}
 	}
-	return f, path.Join(c.path(), base), nil
+	return f, path.Join(c.Path(), base), nil
 }

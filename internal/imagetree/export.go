@@ -93,7 +93,7 @@ func (l *layerFiles) plan(names []named, indexes []int, limit int64) error {
 		}
 		if n.size > limit-l.size {
 			over := &unpack.LimitError{Limit: "bytes", Max: limit, Got: max(n.size, limit+1)}
-			return entryError(names[index].name, "write with its holes", over)
+			return &unpack.EntryError{Name: names[index].name, Op: "write with its holes", Err: over}
 		}
 		l.size += n.size
 		l.wanted = append(l.wanted, n)

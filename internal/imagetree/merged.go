@@ -2,9 +2,8 @@ package imagetree
 
 import (
 	"slices"
-	"strings"
 
-	"golang.org/x/sys/unix"
+	"github.com/byhand/byhand/internal/mergewalk"
 )
 
 // part is one layer's directory among those that make up a merged directory.
@@ -66,92 +65,50 @@ func (d merged) names() []string {
 	return slices.Compact(names)
 }
 
-// cursor is a place in the merged tree and the way there from the root.
-type cursor struct {
-	dirs  []merged // dirs[0] is the root
-	names []string // names[i] leads from dirs[i] to dirs[i+1]
-}
+// cursor is a place in the merged tree.
+type cursor = mergewalk.Cursor[merged, found]
 
-func newCursor(root merged) *cursor { return &cursor{dirs: []merged{root}} }
+func newCursor(root merged) *cursor { return mergewalk.New[merged, found](root) }
 
-func (c *cursor) dir() merged { return c.dirs[len(c.dirs)-1] }
+// IsDir says whether it is a directory.
+func (f found) IsDir() bool { return f.isDir() }
 
-func (c *cursor) path() string {
-	if len(c.names) == 0 {
-		return "."
+// IsSymlink says whether it is a symbolic link.
+func (f found) IsSymlink() bool { return f.isSymlink() }
+
+// Readlink returns the target of a symbolic link.
+func (f found) Readlink() (string, error) { return f.link, nil }
+
+// Lookup is lookup for a cursor.
+func (d merged) Lookup(name string) (f found, ok bool, err error) {
+	if err := checkName(name); err != nil {
+		return f, false, err
 	}
-	return strings.Join(c.names, "/")
+	f, ok = d.lookup(name)
+	return f, ok, nil
 }
 
-func (c *cursor) up() {
-	if len(c.names) > 0 {
-		c.dirs = c.dirs[:len(c.dirs)-1]
-		c.names = c.names[:len(c.names)-1]
-	}
+// Enter returns what a directory of d is merged of.
+func (d merged) Enter(f found) (merged, error) { return f.sub, nil }
+
+// Self describes d as the topmost layer has it.
+func (d merged) Self() (found, error) {
+	return found{node: d[0].node, layer: d[0].layer, sub: d}, nil
 }
 
-func (c *cursor) reset() {
-	c.dirs, c.names = c.dirs[:1], c.names[:0]
-}
+// Close does nothing: memory has no descriptors.
+func (d merged) Close() {}
 
-func (c *cursor) down(name string, f found) {
-	c.dirs = append(c.dirs, f.sub)
-	c.names = append(c.names, name)
-}
-
-// resolve walks path from where c is, as a process chrooted into the tree
-// would: absolute links start at the root, ".." of the root is the root. It
-// returns what is at the end and its name; for a directory c is in it, else
-// in the directory that holds it.
-func (c *cursor) resolve(path string, follow bool) (f found, name string, err error) {
-	todo := splitReversed(nil, path)
-	links := 0
-	for len(todo) > 0 {
-		name := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
-		switch name {
-		case "", ".":
-			continue
-		case "..":
-			c.up()
-			continue
-		}
-		if err := checkName(name); err != nil {
-			return f, "", err
-		}
-		f, ok := c.dir().lookup(name)
-		switch {
-		case !ok:
-			return f, "", unix.ENOENT
-		case f.isDir():
-			c.down(name, f)
-		case f.isSymlink() && (follow || len(todo) > 0):
-			if links++; links > maxLinks {
-				return f, "", unix.ELOOP
-			}
-			if strings.HasPrefix(f.link, "/") {
-				c.reset()
-			}
-			todo = splitReversed(todo, f.link)
-		case len(todo) > 0:
-			return f, "", unix.ENOTDIR
-		default:
-			return f, name, nil
+// Names returns the names that d shows in byte order.
+func (d merged) Names() ([]string, error) {
+	var names []string
+	for _, name := range d.names() {
+		if _, ok := d.lookup(name); ok {
+			names = append(names, name)
 		}
 	}
-	top := c.dir()[0]
-	return found{node: top.node, layer: top.layer, sub: c.dir()}, "", nil
+	return names, nil
 }
 
-// splitReversed puts the components of path on top of the stack todo. An
-// empty component at the end stands for a slash there, which demands a
-// directory.
-func splitReversed(todo []string, path string) []string {
-	parts := strings.Split(path, "/")
-	for i := len(parts) - 1; i >= 0; i-- {
-		if parts[i] != "" || i == len(parts)-1 {
-			todo = append(todo, parts[i])
-		}
-	}
-	return todo
-}
+// Empty says that d is no layer's.
+func (d merged) Empty() bool { return len(d) == 0 }

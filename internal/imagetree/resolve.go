@@ -6,11 +6,9 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-)
 
-// maxLinks is the kernel's bound on symbolic links in a path
-// (path_resolution(7)).
-const maxLinks = 40
+	"github.com/byhand/byhand/internal/mergewalk"
+)
 
 // parent returns the directory that a clean path leads to, making those that
 // are missing.
@@ -67,7 +65,7 @@ func (l *reader) walk(path string, create bool) (n *node, rest string, err error
 			rest = after
 			continue
 		}
-		if links++; links > maxLinks {
+		if links++; links > mergewalk.MaxLinks {
 			return nil, "", unix.ELOOP
 		}
 		if kid.link[0] == '/' {

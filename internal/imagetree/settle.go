@@ -2,69 +2,31 @@ package imagetree
 
 import (
 	"context"
-	"errors"
-	"maps"
-	"path"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/byhand/byhand/internal/settle"
 	"github.com/byhand/byhand/unpack"
 )
 
 // ErrLinkTarget is the cause of an unpack.EntryError for a hard link to a
 // file that neither the layer nor the layers below it have.
-var ErrLinkTarget = errors.New("link target not found")
+var ErrLinkTarget = settle.ErrLinkTarget
 
-// settler completes a layer that was read by itself with what only the layers
-// below it can tell: the rules are those of package overlay, where they are
-// set down.
-type settler struct {
-	layer  int
-	limits unpack.Limits
-	root   *node
-	below  merged // the layers below alone
-	merged merged // the layer above them
-	tree   *implicit
-	moved  map[string]string // a directory's name and where its content went
-	linked map[string]bool   // names that hard links were made at
-	made   int64             // directories
-	walk   *cursor           // where walkTo was last; nil when directories may have changed since
-}
-
-// settle completes layer l, number index, on top of the settled layers below
-// it, base first.
-func settle(ctx context.Context, l *Layer, index int, below []*node, limits unpack.Limits) error {
-	p := l.pending
-	if p.Empty() {
+// settleLayer completes layer l, number index, on top of the settled layers
+// below it, base first, by the rules of package settle.
+func settleLayer(ctx context.Context, l *Layer, index int, below []*node, limits unpack.Limits) error {
+	if l.pending.Empty() {
 		return nil
 	}
-	s := &settler{
-		layer: index, limits: limits, root: l.root, below: stacked(below), tree: newImplicit(p.ImplicitDirs),
-		moved: map[string]string{}, linked: map[string]bool{},
+	s := &settling{index: index, limits: limits, root: l.root}
+	lower := stacked(below)
+	all := merged{{index, l.root}}
+	if !l.pending.OpaqueRoot {
+		all = append(all, lower...)
 	}
-	s.merged = merged{{index, l.root}}
-	if !p.OpaqueRoot {
-		s.merged = append(s.merged, s.below...)
-	}
-	// Links can bring directories to where the visit was already.
-	for i := 0; i < maxLinks && s.tree.open(); i++ {
-		if err := s.visit(ctx, ".", s.tree, 0); err != nil {
-			return err
-		}
-	}
-	if err := s.links(ctx, p.HardLinks); err != nil {
-		return err
-	}
-	if err := s.prune(p.Whiteouts); err != nil {
-		return err
-	}
-	// A link can lead an opaque marker to the root as well.
-	if s.root.dir.opaque || p.OpaqueRoot {
-		s.hideBelow()
-	}
-	return nil
+	return settle.Settle[merged, found, *node](ctx, s, all, lower, l.pending)
 }
 
 // stacked returns the merged root of layers given base first.
@@ -76,189 +38,126 @@ func stacked(roots []*node) merged {
 	return m
 }
 
-// visit settles the directory name and those below it.
-func (s *settler) visit(ctx context.Context, name string, t *implicit, depth int) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if t.state == stateImplicit {
-		moved, err := s.settleDir(ctx, name, t, depth)
-		if err != nil || moved {
-			return err
-		}
-	}
-	for _, kid := range slices.Sorted(maps.Keys(t.kids)) {
-		if k := t.kids[kid]; k != nil { // it may have moved meanwhile
-			if err := s.visit(ctx, path.Join(name, kid), k, depth); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+// settling is a layer in memory while it is settled.
+type settling struct {
+	index  int
+	limits unpack.Limits
+	root   *node
+	made   int64 // directories
 }
 
-// settleDir settles one implicit directory; moved tells that its content is
-// elsewhere now, and settled.
-func (s *settler) settleDir(ctx context.Context, name string, t *implicit, depth int) (moved bool, err error) {
-	t.state = stateSettled
-	if name == "." {
-		if len(s.below) > 0 {
-			copyMeta(s.below[0].node, s.root)
-		}
-		return false, nil
-	}
-	dir, base := path.Split(name)
-	c, err := s.walkTo(dir)
-	if err != nil {
-		return false, entryError(name, "settle directory", err)
-	}
-	if c.dir()[0].layer != s.layer {
-		return false, nil
-	}
-	here := c.dir()[0].node
-	f, ok := c.dir()[1:].lookup(base)
+var _ settle.Layer[merged, found, *node] = (*settling)(nil)
+
+func (s *settling) Root() *node { return s.root }
+
+func (s *settling) Top(d merged) (*node, bool) { return d[0].node, d[0].layer == s.index }
+
+func (s *settling) Below(d merged) merged { return d[1:] }
+
+func (s *settling) Owns(f found) bool { return f.layer == s.index }
+
+func (s *settling) Kind(dir *node, base string) (settle.Kind, error) {
+	n := dir.dir.kids[base]
 	switch {
-	case !ok:
-	case f.isDir():
-		return false, entryError(name, "settle directory", copyDirMeta(f.node, here, base))
-	case f.isSymlink():
-		moved, err = s.follow(ctx, here, name, f.node, t, depth)
-		return moved, entryError(name, "move through symbolic link", err)
+	case n == nil:
+		return settle.Absent, checkName(base)
+	case n.isDir():
+		return settle.Directory, nil
+	case n.isWhiteout():
+		return settle.Whiteout, nil
 	}
-	return false, nil
+	return settle.Other, nil
 }
 
-// copyDirMeta gives the directory base in dir the metadata of from.
-func copyDirMeta(from, dir *node, base string) error {
-	dst := dir.dir.kids[base]
-	if dst == nil {
+func (s *settling) Open(dir *node, base string) (*node, error) {
+	switch n := dir.dir.kids[base]; {
+	case n == nil:
+		return nil, unix.ENOENT
+	case !n.isDir():
+		return nil, unix.ENOTDIR
+	default:
+		return n, nil
+	}
+}
+
+func (s *settling) Close(*node) {}
+
+func (s *settling) List(dir *node) ([]string, error) { return sortedNames(dir.dir.kids), nil }
+
+func (s *settling) Opaque(dir *node) (bool, error) { return dir.dir.opaque, nil }
+
+func (s *settling) Plain(dir *node) bool { return dir.isPlain() }
+
+func (s *settling) Make(dir *node, base string, depth int) error {
+	if int64(depth) >= s.limits.PathDepth {
+		return &unpack.LimitError{Limit: "path-depth", Max: s.limits.PathDepth, Got: int64(depth) + 1}
+	}
+	if s.made++; s.made > s.limits.Entries {
+		return &unpack.LimitError{Limit: "entries", Max: s.limits.Entries, Got: s.made}
+	}
+	n := newDir(int32(s.index))
+	n.dir.implicit = true
+	dir.dir.put(base, n)
+	return nil
+}
+
+func (s *settling) SetPlain(dir *node) error {
+	dir.setPlain()
+	return nil
+}
+
+func (s *settling) SetOpaque(dir *node) error {
+	dir.dir.opaque = true
+	return nil
+}
+
+func (s *settling) Inherit(dir *node, from found) error {
+	copyMeta(from.node, dir)
+	return nil
+}
+
+func (s *settling) Describe(dir, from *node) error {
+	dir.xattrs = nil
+	copyMeta(from, dir)
+	dir.ordinal, dir.dir.implicit = from.ordinal, from.dir.implicit
+	return nil
+}
+
+func (s *settling) Rename(src *node, base, _ string, dst *node, newBase, _ string) error {
+	n := src.dir.kids[base]
+	switch {
+	case dst.dir.gone || n == nil:
 		return unix.ENOENT
+	case dst.dir.kids[newBase] != nil:
+		return unix.EEXIST
 	}
-	if dst.isDir() { // else a conflict was settled in favour of another entry
-		copyMeta(from, dst)
-	}
+	dst.dir.put(newBase, n)
+	delete(src.dir.kids, base)
 	return nil
 }
 
-// walkTo is place for settleDir, which goes through the tree depth first: it
-// starts where the last one ended, or deep trees would take the square of
-// their depth. The cursor is lent until the next call.
-func (s *settler) walkTo(name string) (*cursor, error) {
-	var names []string
-	for elem := range strings.SplitSeq(name, "/") {
-		if elem != "" && elem != "." {
-			names = append(names, elem)
-		}
-	}
-	c := s.walk
-	s.walk = nil
-	if c == nil {
-		c = newCursor(s.merged)
-	}
-	same := 0
-	for same < len(names) && same < len(c.names) && names[same] == c.names[same] {
-		same++
-	}
-	for len(c.names) > same {
-		c.up()
-	}
-	if err := c.descend(names[same:]); err != nil {
-		return nil, err
-	}
-	s.walk = c
-	return c, nil
-}
-
-// place walks to a directory of the merged tree by its real name.
-func (s *settler) place(name string) (*cursor, error) {
-	c := newCursor(s.merged)
-	return c, c.descend(strings.Split(name, "/"))
-}
-
-// descend walks down by real names.
-func (c *cursor) descend(names []string) error {
-	for _, elem := range names {
-		if elem == "" || elem == "." {
-			continue
-		}
-		if err := checkName(elem); err != nil {
-			return err
-		}
-		f, ok := c.dir().lookup(elem)
-		if !ok {
-			return unix.ENOENT
-		}
-		if !f.isDir() {
-			return unix.ENOTDIR
-		}
-		c.down(elem, f)
-	}
+func (s *settling) Mark(dir *node, base string) error {
+	dir.dir.put(base, newWhiteout(int32(s.index)))
 	return nil
 }
 
-// current tells where the name that the layer used is now.
-func (s *settler) current(name string) string {
-	if len(s.moved) == 0 {
-		return name
-	}
-	at := ""
-	for elem := range strings.SplitSeq(name, "/") {
-		at = path.Join(at, elem)
-		for range maxLinks {
-			to, ok := s.moved[at]
-			if !ok {
-				break
-			}
-			at = to
-		}
-	}
-	return at
-}
-
-// prune removes the whiteouts in directories that merge with nothing below.
-func (s *settler) prune(names []string) error {
-	for _, name := range names {
-		name = s.current(name)
-		c, err := s.place(path.Dir(name))
-		if isAbsent(err) {
-			continue
-		}
-		if err != nil {
-			return entryError(name, "remove whiteout", err)
-		}
-		if len(c.dir()) > 1 || c.dir()[0].layer != s.layer {
-			continue
-		}
-		kids := c.dir()[0].node.dir.kids
-		if n := kids[path.Base(name)]; n != nil && n.isWhiteout() {
-			delete(kids, path.Base(name))
-		}
-	}
+func (s *settling) Unmark(dir *node, base string) error {
+	delete(dir.dir.kids, base)
 	return nil
 }
 
-// hideBelow does what an opaque root means: every name of the layers below
-// that the layer lacks gets a whiteout, every directory that both have is
-// opaque.
-func (s *settler) hideBelow() {
-	for _, name := range s.below.names() {
-		if _, ok := s.below.lookup(name); !ok {
-			continue
-		}
-		switch n := s.root.dir.kids[name]; {
-		case n == nil:
-			s.root.dir.put(name, newWhiteout(int32(s.layer)))
-		case n.isDir():
-			n.dir.opaque = true
-		}
-	}
+func (s *settling) RemoveDir(dir *node, base string) error { return s.Drop(dir, base, "") }
+
+func (s *settling) Drop(dir *node, base, _ string) error {
+	bury(dir.dir.kids[base])
+	delete(dir.dir.kids, base)
+	return nil
 }
 
-// entryError names the entry that err is about; nil stays nil.
-func entryError(name, op string, err error) error {
-	var entry *unpack.EntryError
-	if err == nil || errors.As(err, &entry) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return err
-	}
-	return &unpack.EntryError{Name: name, Op: op, Err: err}
+func (s *settling) KeepTimes(_ *node, fn func() error) error { return fn() }
+
+// Link makes base one more name of the node f.
+func (s *settling) Link(_ *settle.Settler[merged, found, *node], f found, _ string, dir *node, base, _ string) error {
+	dir.dir.put(base, f.node)
+	return nil
 }

@@ -85,7 +85,7 @@ func Stack(ctx context.Context, layers []*Layer, limits unpack.Limits) (*Tree, e
 func (t *Tree) stack(ctx context.Context, layers []*Layer) error {
 	defer func() { t.root = stacked(t.roots) }()
 	for i, l := range layers {
-		if err := settle(ctx, l, i, t.roots, t.limits); err != nil {
+		if err := settleLayer(ctx, l, i, t.roots, t.limits); err != nil {
 			return inLayer(i, err)
 		}
 		t.roots = append(t.roots, l.root)
