@@ -56,7 +56,7 @@ func registryFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "tls-verify", Category: category, Usage: "check the registry's certificate", Value: true},
 		&cli.StringFlag{Name: "cert-dir", Category: category, Usage: "find *.crt, *.cert and *.key for the registry in `DIR`"},
 		&cli.StringSliceFlag{
-			Name: "hosts-dir", Category: category, Usage: "find containerd-style hosts.toml files in `DIR`",
+			Name: "hosts-dir", KeepSpace: true, Category: category, Usage: "find containerd-style hosts.toml files in `DIR`",
 			DefaultText: "/etc/containerd/certs.d and /etc/byhand/certs.d",
 		},
 	}
@@ -67,7 +67,7 @@ func containerFlags() []cli.Flag {
 	const category = "Container"
 	return []cli.Flag{
 		&cli.StringFlag{Name: "entrypoint", Category: category, Usage: "start `PROGRAM` instead of the image's entrypoint; empty for none"},
-		&cli.StringSliceFlag{Name: "env", Aliases: []string{"e"}, Category: category, Usage: "set `K=V` in the environment (repeatable)"},
+		&cli.StringSliceFlag{Name: "env", KeepSpace: true, Aliases: []string{"e"}, Category: category, Usage: "set `K=V` in the environment (repeatable)"},
 		&cli.StringFlag{Name: "user", Aliases: []string{"u"}, Category: category, Usage: "run as `USER[:GROUP]`, names or numbers"},
 		&cli.StringFlag{Name: "workdir", Aliases: []string{"w"}, Category: category, Usage: "start in `DIR`"},
 		&cli.StringFlag{Name: "hostname", Category: category, Usage: "be called `NAME`"},
@@ -79,7 +79,7 @@ func containerFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "privileged", Category: category, Usage: "all capabilities, no masked paths, no seccomp"},
 		&cli.BoolFlag{Name: "no-new-privileges", Category: category, Usage: "setuid programs give no privileges"},
 		&cli.StringFlag{Name: "network", Category: category, Usage: "`none|host`: loopback alone, or the host's network", Value: "none"},
-		&cli.StringSliceFlag{Name: "volume", Aliases: []string{"v"}, Category: category, Usage: "bind `SRC:DST[:ro]` (repeatable)"},
+		&cli.StringSliceFlag{Name: "volume", KeepSpace: true, Aliases: []string{"v"}, Category: category, Usage: "bind `SRC:DST[:ro]` (repeatable)"},
 		&cli.BoolFlag{Name: "keep-runtime-labels", Category: category, Usage: "keep image labels that steer the OCI runtime itself"},
 	}
 }
