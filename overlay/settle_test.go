@@ -129,18 +129,25 @@ func TestSettle(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			got := "\n" + list(t, stack(t, t.TempDir(), test.layers...))
-			for _, line := range test.want {
-				if !strings.Contains(got, "\n"+line) {
-					t.Errorf("no %q in %s", line, got)
-				}
-			}
-			for _, name := range test.not {
-				if strings.Contains(got, "\n"+name+" ") {
-					t.Errorf("%q in %s", name, got)
-				}
-			}
+			wantLines(t, stack(t, t.TempDir(), test.layers...), test.want, test.not)
 		})
+	}
+}
+
+// wantLines looks for what lines of the merged tree begin with, and for names
+// that it must not have.
+func wantLines(t *testing.T, dirs, want, not []string) {
+	t.Helper()
+	got := "\n" + list(t, dirs)
+	for _, line := range want {
+		if !strings.Contains(got, "\n"+line) {
+			t.Errorf("no %q in %s", line, got)
+		}
+	}
+	for _, name := range not {
+		if strings.Contains(got, "\n"+name+" ") {
+			t.Errorf("%q in %s", name, got)
+		}
 	}
 }
 
