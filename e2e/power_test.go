@@ -28,23 +28,36 @@ import (
 func TestPowerLoss(t *testing.T) {
 	testneed.Root(t)
 	testneed.Tool(t, "mkfs.ext4", "cmp")
-	image, ids, ref := powerImage(t)
-	var total tally
-	for _, p := range takeDuring(t, newDisk(t), "pull-and-unpack", image, "bundle", "--", "/x") {
+	// What a copy catches is chance, less of it where the machine has time, and
+	// none where somebody else's sync(2) writes everything: then once more, at a
+	// slower pace.
+	const tries = 5
+	for try := range tries {
+		total := powerLoss(t, 512<<10>>try)
+		t.Logf("%d copies while the command ran; %d layers had their names on the disk, of %d the content was not there; %d bundles were finished",
+			total.during, total.present, total.wrong, total.finished)
+		if t.Failed() || total.during >= 3 && total.wrong > 0 && total.finished > 0 {
+			return
+		}
+	}
+	t.Errorf("%d times there were too few copies, or all of them whole, or no bundle finished: the test tests nothing", tries)
+}
+
+// powerLoss does it once with a registry that delivers so many bytes a second
+// by each connection.
+func powerLoss(t *testing.T, rate int64) (total tally) {
+	t.Helper()
+	image, ids, ref := powerImage(t, rate)
+	copies, during := takeDuring(t, newDisk(t), "pull-and-unpack", image, "bundle", "--", "/x")
+	total.during = during
+	for _, p := range copies {
 		t.Run("copy", func(t *testing.T) {
 			after := p.boot(t)
 			total.add(checkLayers(after, ref, ids))
 			total.finished += finishAfter(after, ref, image)
 		})
 	}
-	t.Logf("%d layers had their names on the disk, of %d the content was not there; %d bundles were finished",
-		total.present, total.wrong, total.finished)
-	if total.finished == 0 {
-		t.Error("no bundle was finished on any copy")
-	}
-	if total.wrong == 0 {
-		t.Error("every layer on every copy was whole: the test tests nothing")
-	}
+	return total
 }
 
 // TestPowerLossSync: with --sync, an image is on the disk when the command
@@ -52,7 +65,7 @@ func TestPowerLoss(t *testing.T) {
 func TestPowerLossSync(t *testing.T) {
 	testneed.Root(t)
 	testneed.Tool(t, "mkfs.ext4", "cmp")
-	image, ids, ref := powerImage(t)
+	image, ids, ref := powerImage(t, 64<<20)
 	for _, args := range [][]string{{"--sync", "unpack", image}, {"--sync", "unpack", "--keep-blobs", image}} {
 		d := newDisk(t)
 		l := d.mount(t)
@@ -76,11 +89,11 @@ func TestPowerLossSync(t *testing.T) {
 }
 
 // powerImage is an image of many small files, which ext4 keeps in memory for
-// long, from a registry that takes a second or two to deliver it; and a lab
-// that has its tree.
-func powerImage(t *testing.T) (image string, ids []digest.Digest, ref lab) {
+// long, from a registry that delivers so many bytes a second by each connection;
+// and a lab that has its tree.
+func powerImage(t *testing.T, rate int64) (image string, ids []digest.Digest, ref lab) {
 	t.Helper()
-	r := testregistry.New(t, testregistry.Options{Rate: 512 << 10})
+	r := testregistry.New(t, testregistry.Options{Rate: rate})
 	var layers []ocispec.Descriptor
 	for i := range 3 {
 		entries := []testtar.Entry{testtar.Dir("d")}
@@ -171,8 +184,9 @@ func (d disk) boot(t *testing.T) lab {
 }
 
 // takeDuring runs a command on the disk and copies the disk while it runs, when
-// it has ended, and until the names are on the disk.
-func takeDuring(t *testing.T, d disk, args ...string) []disk {
+// it has ended, and until the names are on the disk. It returns the copies, and
+// how many of them were made while the command ran.
+func takeDuring(t *testing.T, d disk, args ...string) (copies []disk, during int) {
 	t.Helper()
 	l := d.mount(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -184,7 +198,6 @@ func takeDuring(t *testing.T, d disk, args ...string) []disk {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	var copies []disk
 	take := func() {
 		if c := d.copy(t); c.file != "" {
 			copies = append(copies, c)
@@ -201,7 +214,7 @@ func takeDuring(t *testing.T, d disk, args ...string) []disk {
 		}
 		take()
 	}
-	during := len(copies)
+	during = len(copies)
 	for i := range 3 {
 		if i == 2 { // the kernel may write files in any order
 			syncFiles(l, "bundle/*.json", "store/layers/*/layer.json")
@@ -211,11 +224,7 @@ func takeDuring(t *testing.T, d disk, args ...string) []disk {
 	}
 	l.unmount(l.path("bundle/rootfs"))
 	l.unmount(l.dir)
-	t.Logf("%d copies until the command ended, %d afterwards", during, len(copies)-during)
-	if during < 3 {
-		t.Errorf("only %d copies while the command ran", during)
-	}
-	return copies
+	return copies, during
 }
 
 func syncFiles(l lab, patterns ...string) {
@@ -238,9 +247,10 @@ func syncFiles(l lab, patterns ...string) {
 	}
 }
 
-// tally counts layers that have their name on a disk, those of them that are
-// not whole, and bundles that look finished.
-type tally struct{ present, wrong, finished int }
+// tally counts copies that were made while the command ran, layers that have
+// their name on a disk, those of them that are not whole, and bundles that look
+// finished.
+type tally struct{ during, present, wrong, finished int }
 
 func (a *tally) add(b tally) {
 	a.present += b.present

@@ -28,8 +28,8 @@ func TestManyRuns(t *testing.T) {
 	image := "oci:" + shared.image + ":v1"
 	l.must(l.byhand("unpack", image))
 	const runs = 100
-	token := fmt.Sprintf("many-%d", os.Getpid())
-	before := cgroups(t)
+	token := fmt.Sprintf("many-%x", rand.Uint64())
+	runtime := newRecorder(l)
 	var all sync.WaitGroup
 	slots := make(chan struct{}, 25) // what a small machine's memory holds at once
 	for i := range runs {
@@ -37,37 +37,32 @@ func TestManyRuns(t *testing.T) {
 			slots <- struct{}{}
 			defer func() { <-slots }()
 			if i%3 == 0 {
-				l.killed(image, token, func() { time.Sleep(time.Duration(rand.IntN(400)) * time.Millisecond) })
+				l.killed(runtime.path, image, token, func() { time.Sleep(time.Duration(rand.IntN(400)) * time.Millisecond) })
 				return
 			}
-			if r := l.byhand("run", image, "--", "exit", fmt.Sprint(i)); r.code != i {
+			if r := l.byhand("run", "--runtime", runtime.path, image, "--", "exit", fmt.Sprint(i)); r.code != i {
 				t.Errorf("run %d: exit %d: %s", i, r.code, r.stderr)
 			}
 		})
 	}
 	all.Wait()
 	l.eventually("processes", func() []string { return processes(t, token) })
-	l.eventually("control groups", func() []string {
-		return slices.DeleteFunc(cgroups(t), func(g string) bool { return slices.Contains(before, g) })
-	})
+	l.eventually("control groups", func() []string { return cgroups(runtime.ids()) })
 	if left := l.mounts(); len(left) > 0 {
 		t.Errorf("still mounted: %v", left)
 	}
 	// Any command that opens the store sweeps it, not only another run.
 	l.must(l.byhand("images"))
-	l.killed(image, token, func() {
-		for range 500 {
-			if len(names(t, l.path("store/run"))) > 0 {
-				return
-			}
-			time.Sleep(2 * time.Millisecond)
-		}
+	l.killed(runtime.path, image, token, func() {
+		l.waitFor("a run directory", func() bool { return len(names(t, l.path("store/run"))) > 0 })
 	})
 	if len(names(t, l.path("store/run"))) == 0 {
 		t.Error("a killed run left no run directory; there is nothing to sweep")
 	}
-	l.must(l.byhand("images"))
-	l.eventually("run directories", func() []string { return names(t, l.path("store/run")) })
+	l.eventually("run directories", func() []string { // its container may still be there the first time
+		l.must(l.byhand("images"))
+		return names(t, l.path("store/run"))
+	})
 	l.must(l.byhand("prune"))
 	if left := names(t, l.path("store/staging")); len(left) > 0 {
 		t.Errorf("staging: %v", left)
@@ -76,9 +71,9 @@ func TestManyRuns(t *testing.T) {
 
 // killed starts a container that would last, and kills byhand after wait, at
 // some moment of its start or life.
-func (l lab) killed(image, token string, wait func()) {
+func (l lab) killed(runtime, image, token string, wait func()) {
 	l.t.Helper()
-	cmd := exec.Command(shared.byhand, "--store", l.path("store"), "--quiet", "run", "--env", "TOKEN="+token, image, "--", "sleep", "600s")
+	cmd := exec.Command(shared.byhand, "--store", l.path("store"), "--quiet", "run", "--runtime", runtime, "--env", "TOKEN="+token, image, "--", "sleep", "600s")
 	cmd.Env = append(os.Environ(), "HOME="+l.dir)
 	if err := cmd.Start(); err != nil {
 		l.t.Error(err)
@@ -96,11 +91,10 @@ func (l lab) killed(image, token string, wait func()) {
 func (l lab) eventually(what string, left func() []string) {
 	l.t.Helper()
 	var list []string
-	for range 100 {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		if list = left(); len(list) == 0 {
 			return
 		}
-		time.Sleep(100 * time.Millisecond)
 	}
 	l.t.Errorf("%s are left: %v", what, list)
 }
@@ -124,12 +118,31 @@ func processes(t *testing.T, word string) []string {
 	return found
 }
 
-// cgroups lists the control groups that byhand's containers have.
-func cgroups(t *testing.T) []string {
-	t.Helper()
+// recorder is runc, and keeps a list of the containers that it was asked for:
+// others have theirs on this machine.
+type recorder struct{ path, list string }
+
+func newRecorder(l lab) recorder {
+	l.t.Helper()
+	r := recorder{l.path("runc"), l.path("containers")}
+	script := "#!/bin/sh\nfor id; do :; done\necho $id >>'" + r.list + "'\nexec runc \"$@\"\n"
+	if err := os.WriteFile(r.path, []byte(script), 0o755); err != nil {
+		l.t.Fatal(err)
+	}
+	return r
+}
+
+// ids are the containers' names, the last argument of each call.
+func (r recorder) ids() []string {
+	text, _ := os.ReadFile(r.list) // there is none before the first
+	return strings.Fields(string(text))
+}
+
+// cgroups lists the control groups that the containers have.
+func cgroups(ids []string) []string {
 	var found []string
 	_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() && strings.HasPrefix(d.Name(), "byhand-") {
+		if err == nil && d.IsDir() && slices.Contains(ids, d.Name()) {
 			found = append(found, path)
 		}
 		return nil // groups come and go

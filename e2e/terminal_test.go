@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,9 +29,8 @@ func TestTerminal(t *testing.T) {
 	const layers = 12
 	image := filepath.Join(t.TempDir(), "image")
 	randomImage(t, image, layers, 600_000)
-	server := newLab(t)
-	registry := throttle(t, server.serve("lab/slow=oci:"+image), 600_000)
-	name := registry + "/lab/slow:" + testimages.Tag
+	server := newLab(t).serve("lab/slow=oci:" + image)
+	name := func(registry string) string { return registry + "/lab/slow:" + testimages.Tag }
 
 	for _, test := range []struct {
 		name                                   string
@@ -45,13 +45,15 @@ func TestTerminal(t *testing.T) {
 			t.Parallel()
 			l := newLab(t)
 			term := newTerminal(t, test.width, test.height)
-			term.command(shared.byhand, "--store", l.path("store"), "--jobs", "3", "unpack", name)
+			registry, letGo := throttle(t, server)
+			term.command(shared.byhand, "--store", l.path("store"), "--jobs", "3", "unpack", name(registry))
 			screen := term.await(func(s string) bool {
 				return strings.Contains(s, "total") && strings.Contains(s, "/s") && strings.Contains(s, "left")
 			})
 			if bars := strings.Count(screen, "["); bars < 2 || bars > 4 {
 				t.Errorf("%d bars, expected one for each of up to 3 layers and one for all:\n%s", bars, screen)
 			}
+			letGo()
 			if test.laterWidth > 0 {
 				term.tmux("resize-window", "-t", "byhand", "-x", strconv.Itoa(test.laterWidth), "-y", strconv.Itoa(test.laterHeight))
 			}
@@ -74,7 +76,8 @@ func TestTerminal(t *testing.T) {
 		t.Parallel()
 		l := newLab(t)
 		term := newTerminal(t, 80, 24)
-		term.command(shared.byhand, "--store", l.path("store"), "unpack", name)
+		registry, _ := throttle(t, server)
+		term.command(shared.byhand, "--store", l.path("store"), "unpack", name(registry))
 		term.await(func(s string) bool { return strings.Contains(s, "total") })
 		term.tmux("send-keys", "-t", "byhand", "C-c")
 		screen := term.await(func(s string) bool { return strings.Contains(s, "status 130") })
@@ -154,7 +157,7 @@ func (term *terminal) command(args ...string) {
 func (term *terminal) await(good func(string) bool) string {
 	term.t.Helper()
 	var screen string
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if screen = term.tmux("capture-pane", "-p", "-J", "-t", "byhand"); good(screen) {
 			return screen
 		}
@@ -163,10 +166,13 @@ func (term *terminal) await(good func(string) bool) string {
 	return ""
 }
 
-// throttle passes connections on to a server, so many bytes a second each, and
-// gives the address to use instead.
-func throttle(t *testing.T, server string, rate int) string {
+// throttle passes connections on to a server, so slowly that the busiest machine
+// sees what is on the way, and gives the address to use instead; letGo makes it
+// fast enough to be over soon.
+func throttle(t *testing.T, server string) (address string, letGo func()) {
 	t.Helper()
+	var rate atomic.Int64 // bytes a second, of each connection
+	rate.Store(30_000)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -189,18 +195,19 @@ func throttle(t *testing.T, server string, rate int) string {
 			}()
 			go func() {
 				defer func() { _ = down.Close() }()
-				buf := make([]byte, rate/50)
+				buf := make([]byte, 12_000)
 				for {
-					n, err := up.Read(buf)
+					now := rate.Load()
+					n, err := up.Read(buf[:now/50])
 					if _, werr := down.Write(buf[:n]); err != nil || werr != nil {
 						return
 					}
-					time.Sleep(time.Second * time.Duration(n) / time.Duration(rate))
+					time.Sleep(time.Second * time.Duration(n) / time.Duration(now))
 				}
 			}()
 		}
 	}()
-	return ln.Addr().String()
+	return ln.Addr().String(), func() { rate.Store(600_000) }
 }
 
 // randomImage writes a layout with layers of random bytes, one file each.

@@ -105,7 +105,8 @@ func TestTogetherKilled(t *testing.T) {
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	var kills atomic.Int32
-	for round := range rounds {
+	// How many come in time is chance: with none of them there are more rounds.
+	for round := 0; round < rounds || kills.Load() == 0 && round < 10*rounds; round++ {
 		var wg sync.WaitGroup
 		for slot := range 8 {
 			which := rng.IntN(2)
@@ -139,7 +140,7 @@ func TestTogetherKilled(t *testing.T) {
 			return
 		}
 	}
-	t.Logf("%d rounds, %d kills", rounds, kills.Load())
+	t.Logf("%d kills", kills.Load())
 	if kills.Load() == 0 {
 		t.Error("nobody was killed: the test tests nothing")
 	}
@@ -209,7 +210,7 @@ func TestReadersPassWriters(t *testing.T) {
 	} {
 		start := time.Now()
 		l.must(l.byhand(args...))
-		if took := time.Since(start); took > 30*time.Second {
+		if took := time.Since(start); took > patience/2 {
 			t.Errorf("%s took %s beside a stopped writer", args[0], took)
 		}
 	}
