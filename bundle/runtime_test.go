@@ -195,7 +195,7 @@ func (c container) start(t *testing.T, runtime string, s shape) (stdout, stderr 
 		args = append(args, "setpriv", fmt.Sprint("--reuid=", testUID), fmt.Sprint("--regid=", testUID), "--clear-groups")
 	}
 	args = append(append(args, s.wrap...), runtime, "--root", filepath.Join(state, "r"), "run", "--bundle", c.dir, filepath.Base(c.dir))
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "unshare", args...)
 	var out, errOut bytes.Buffer

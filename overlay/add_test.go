@@ -261,26 +261,33 @@ func TestAddAllRetry(t *testing.T) {
 	}
 }
 
-// A failing layer stops the others at once, wherever they are: those that
-// read, and those that wait for it.
+// A failing layer stops the others, wherever they are: those that read, which
+// without it would never end, and those that wait for it.
 func TestAddAllFailureStopsOthers(t *testing.T) {
 	dir := t.TempDir()
-	s := open(t, dir)
+	var others sync.WaitGroup // until they are where they are to be stopped
+	others.Add(3)
+	o := options()
+	o.Observe = func(e overlay.Event) {
+		if e.Index == 1 && e.Kind == overlay.EventCommitted || e.Index == 4 && e.Kind == overlay.EventUnpacked {
+			others.Done()
+		}
+	}
+	s := openWith(t, dir, o)
 	hung := whole("hung")
-	hung.open = func(ctx context.Context, _ int) (io.ReadCloser, error) { return io.NopCloser(hanging{ctx}), nil }
+	hung.open = func(ctx context.Context, _ int) (io.ReadCloser, error) {
+		others.Done()
+		return io.NopCloser(hanging{ctx}), nil
+	}
 	bad := whole("bad")
 	bad.open = func(context.Context, int) (io.ReadCloser, error) {
-		time.Sleep(200 * time.Millisecond) // until all the others are on their way
+		others.Wait()
 		return nil, errCut
 	}
 	done, waits := whole("done"), leaning("waits")
-	begin := time.Now()
 	_, err := s.AddAll(t.Context(), sources(done, bad, hung, waits), overlay.AddOptions{Jobs: 8})
 	if as[*overlay.LayerError](t, err).Index != 2 {
 		t.Errorf("error is %v, want layer 2", err)
-	}
-	if took := time.Since(begin); took > 30*time.Second {
-		t.Errorf("took %v", took)
 	}
 	chains := overlay.ChainIDs([]digest.Digest{done.diffID, bad.diffID, hung.diffID, waits.diffID})
 	for i, want := range []bool{true, false, false, false} {
@@ -288,10 +295,8 @@ func TestAddAllFailureStopsOthers(t *testing.T) {
 			t.Errorf("layer %d: Has is %v, want %v", i+1, got, want)
 		}
 	}
-	for _, name := range staging(t, dir) {
-		if !strings.Contains(name, ".layer") { // verified, for the next try
-			t.Errorf("staging holds %s", name)
-		}
+	if left := staging(t, dir); len(left) > 0 {
+		t.Errorf("staging holds %q", left)
 	}
 }
 
@@ -417,7 +422,7 @@ func TestAddAllWaitingForOthersHoldsNoJob(t *testing.T) {
 }
 
 // Two open stores are as two processes: one makes the layer, the other waits
-// for it without opening its source; cancelled, it stops waiting at once.
+// for it without opening its source; cancelled, it stops waiting.
 func TestAddAllShares(t *testing.T) {
 	dir := t.TempDir()
 	release, opened := make(chan struct{}), make(chan struct{})
@@ -445,10 +450,9 @@ func TestAddAllShares(t *testing.T) {
 	idle := whole("f")
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-waiting; cancel() }()
-	begin := time.Now()
-	_, err := openWith(t, dir, o).AddAll(ctx, sources(idle), overlay.AddOptions{})
-	if took := time.Since(begin); !errors.Is(err, context.Canceled) || took > 3*time.Second {
-		t.Errorf("cancelled AddAll returned %v after %v", err, took)
+	_, err := openWith(t, dir, o).AddAll(ctx, sources(idle), overlay.AddOptions{}) // the other is not released
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled AddAll returned %v", err)
 	}
 
 	time.AfterFunc(50*time.Millisecond, func() { close(release) })

@@ -126,7 +126,7 @@ func killRound(t *testing.T, dir string, rng *rand.Rand) (kills int, ok bool) {
 	t.Helper()
 	const processes = 8
 	doomed := rng.IntN(processes + 1)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	results := make(chan error, processes)
 	var died atomic.Int32

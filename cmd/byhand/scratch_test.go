@@ -87,7 +87,7 @@ func makeScratch(t *testing.T, parent string) *scratch {
 			t.FailNow()
 		}
 		return s
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("newScratch waits for something")
 		return nil
 	}

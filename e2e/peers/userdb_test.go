@@ -82,7 +82,7 @@ func TestHostileUsers(t *testing.T) {
 			writeImageConfig(t, image, i.tars(t), map[string]any{"Cmd": []string{"/bin/sh", "/facts"}, "User": c.user, "Volumes": volumes})
 			start := time.Now()
 			got := e.byhand(t, image)
-			if took := time.Since(start); took > 20*time.Second {
+			if took := time.Since(start); took > 2*time.Minute {
 				t.Errorf("took %s", took)
 			}
 			if c.says != "" && !strings.Contains(got["fails"], c.says) || c.says == "" && got["fails"] != "" {

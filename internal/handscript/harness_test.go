@@ -119,7 +119,7 @@ func flat(s *handscript.Script) { s.Record.RootFS = bundle.RootFSFlat }
 // status and what it said.
 func (i *image) run(shell []string, script string) (int, string) {
 	i.t.Helper()
-	ctx, cancel := context.WithTimeout(i.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(i.t.Context(), 5*time.Minute)
 	defer cancel()
 	name := filepath.Join(i.dir, "script.sh")
 	if err := os.WriteFile(name, []byte(script), 0o644); err != nil {

@@ -19,6 +19,9 @@ import (
 	"github.com/byhand/byhand/internal/testneed"
 )
 
+// patience is how long anything may take on the busiest machine.
+const patience = 3 * time.Minute
+
 // Browser is a running Chromium. It ends with the test.
 type Browser struct {
 	t   testing.TB
@@ -55,7 +58,7 @@ func Start(t testing.TB) *Browser {
 		"--user-data-dir="+t.TempDir(), "--remote-debugging-pipe", "--proxy-server=127.0.0.1:9", "--hide-scrollbars", "about:blank",
 	)
 	cmd.ExtraFiles = []*os.File{fromUs, toUs} // 3 and 4, as Chromium wants them
-	cmd.WaitDelay = 5 * time.Second
+	cmd.WaitDelay = patience
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +72,7 @@ func Start(t testing.TB) *Browser {
 	}()
 	t.Cleanup(func() {
 		_ = b.send("", "Browser.close", nil)
-		timer := time.AfterFunc(10*time.Second, stop)
+		timer := time.AfterFunc(patience, stop)
 		_ = cmd.Wait()
 		timer.Stop()
 		stop()
@@ -160,7 +163,7 @@ func (b *Browser) call(session, method string, params, result any) {
 				b.t.Fatalf("%s: %v", method, err)
 			}
 		}
-	case <-time.After(60 * time.Second):
+	case <-time.After(patience):
 		b.t.Fatalf("%s: no answer", method)
 	}
 }
@@ -238,7 +241,7 @@ func (tab *Tab) Load(url string) time.Duration {
 	tab.call("Page.navigate", map[string]any{"url": url}, nil)
 	select {
 	case <-loaded:
-	case <-time.After(60 * time.Second):
+	case <-time.After(patience):
 		tab.b.t.Fatalf("%s does not load", url)
 	}
 	return time.Since(start)

@@ -105,11 +105,11 @@ func edit(t testing.TB, name string, args ...string) {
 	t.Helper()
 	var out []byte
 	var err error
-	for range 100 {
+	for end := time.Now().Add(2 * time.Minute); ; {
 		if out, err = exec.Command(name, args...).CombinedOutput(); err == nil {
 			return
 		}
-		if !bytes.Contains(out, []byte("lock")) {
+		if !bytes.Contains(out, []byte("lock")) || time.Now().After(end) {
 			break
 		}
 		time.Sleep(100 * time.Millisecond)
