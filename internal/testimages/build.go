@@ -125,7 +125,10 @@ func (b *builder) base(ctx context.Context, l *layout) error {
 	if suite == "" {
 		suite = defaultSuite
 	}
-	args := []string{"--variant=apt", "--quiet", "--mode=root", "--format=tar"}
+	args := []string{
+		"--variant=apt", "--quiet", "--mode=root", "--format=tar",
+		`--aptopt=Acquire::Retries "5"`, // stays in the image, for the apt of the steps
+	}
 	if len(b.recipe.Include) > 0 {
 		args = append(args, "--include="+strings.Join(b.recipe.Include, ","))
 	}
