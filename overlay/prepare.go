@@ -138,8 +138,12 @@ func BundleMount(bundleDir string) (MountOptions, error) {
 	}
 	for i := range names {
 		path := filepath.Join(dir, bundleLower, strconv.Itoa(i+1))
-		if _, err := os.Lstat(path); err != nil {
+		_, err := os.Lstat(path)
+		if errors.Is(err, fs.ErrNotExist) {
 			return MountOptions{}, &BundleError{Dir: dir, Reason: fmt.Sprintf("lower holds %d names and %d is not among them; make the bundle again", len(names), i+1)}
+		}
+		if err != nil {
+			return MountOptions{}, fmt.Errorf("read bundle: %w", err)
 		}
 		o.Lower = append(o.Lower, path)
 	}

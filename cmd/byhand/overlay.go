@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -51,12 +52,19 @@ func (c *call) bundleMount() (overlay.MountOptions, error) {
 // can be trusted: after a power loss one may never have reached the disk.
 func checkLayers(ctx context.Context, dir string, o overlay.MountOptions) (err error) {
 	lower, err := filepath.EvalSymlinks(o.Lower[0])
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // Mount names the layer that is missing
+	}
 	if err != nil {
-		return nil //nolint:nilerr // Mount names the layer that is missing
+		return fmt.Errorf("read bundle: %w", err)
 	}
 	root := filepath.Join(lower, "..", "..", "..")
-	if _, err := os.Stat(filepath.Join(root, "oci-layout")); err != nil {
-		return nil //nolint:nilerr // lower dirs of no store are the person's own
+	_, err = os.Stat(filepath.Join(root, "oci-layout"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // lower dirs of no store are the person's own
+	}
+	if err != nil {
+		return fmt.Errorf("find store: %w", err)
 	}
 	img, err := bundle.ReadImage(dir)
 	if err != nil {
