@@ -2,8 +2,10 @@ package ociruntime
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -156,7 +158,7 @@ func TestRecord(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	other.close()
+	other.close(nil)
 	if _, err := os.Stat(dir); !os.IsNotExist(err) {
 		t.Errorf("the empty state directory stays: %v", err)
 	}
@@ -311,4 +313,25 @@ func FuzzLastError(f *testing.F) {
 			t.Fatalf("code %d", c)
 		}
 	})
+}
+
+// TestRecordLeft closes a record whose run could not remove everything: the
+// next sweep does.
+func TestRecordLeft(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	for left, want := range map[error]bool{nil: false, unix.EBUSY: true} {
+		rec, err := newRecord(request{ID: "x", StateDir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rec.close(left)
+		name := filepath.Join(dir, "x")
+		if _, err := os.Stat(name); (err == nil) != want {
+			t.Errorf("after %v: %v, want a record: %v", left, err, want)
+		}
+		sweep(dir)
+		if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("after %v and a sweep: %v", left, err)
+		}
+	}
 }

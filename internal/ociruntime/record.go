@@ -48,7 +48,7 @@ func newRecord(r request) (*record, error) {
 		}
 	}
 	if err := json.NewEncoder(rec.file).Encode(leftovers{ID: r.ID, Cgroups: r.Cgroups}); err != nil {
-		rec.close()
+		rec.close(nil)
 		return nil, fmt.Errorf("write run record %s: %w", filepath.Join(r.StateDir, r.ID), err)
 	}
 	return rec, nil
@@ -90,9 +90,12 @@ func createLocked(dir *os.File, name string) (*os.File, error) {
 	}
 }
 
-// close ends the record of a run that is over.
-func (r *record) close() {
-	_ = unix.Unlinkat(int(r.dir.Fd()), r.name, 0) // else the next run sweeps it
+// close ends the record of a run that is over. What left says could not be
+// removed is for the next run's sweep, which finds it by the record.
+func (r *record) close(left error) {
+	if left == nil {
+		_ = unix.Unlinkat(int(r.dir.Fd()), r.name, 0) // else the next run sweeps it
+	}
 	_ = r.file.Close()
 	_ = unix.Rmdir(r.dir.Name()) // unless it has other runs' records
 	_ = r.dir.Close()

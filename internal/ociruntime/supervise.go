@@ -114,8 +114,7 @@ func (s *supervisor) recorded(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer rec.close()
-	defer s.cleanUp(context.WithoutCancel(ctx))
+	defer func() { rec.close(s.cleanUp(context.WithoutCancel(ctx))) }()
 	return s.run(ctx)
 }
 
@@ -237,19 +236,21 @@ func retry(call func() error) error {
 }
 
 // cleanUp lets the runtime delete the container, ends what is left of it and
-// removes the control groups.
-func (s *supervisor) cleanUp(ctx context.Context) {
+// removes the control groups. The error is that of the last, which need time
+// that a busy machine may not have.
+func (s *supervisor) cleanUp(ctx context.Context) error {
 	s.killAll(unix.SIGCONT)
 	s.deleteContainer(ctx)
 	s.killAll(unix.SIGKILL)
 	if !s.req.PIDNS {
 		killChildren()
 	}
-	_ = removeCgroups(s.req.Cgroups)
+	err := removeCgroups(s.req.Cgroups)
 	if s.mounted {
 		_ = unix.Unmount(s.tmp, unix.MNT_DETACH) // it ends with us anyway, but hides the records
 	}
 	if !s.req.Private {
 		removeState(s.tmp)
 	}
+	return err
 }
