@@ -88,6 +88,7 @@ func Program(t testing.TB) string {
 	_, err = io.Copy(out, in)
 	must(t, err)
 	must(t, out.Close())
+	must(t, os.Chmod(path, 0o755)) // whatever the umask
 	open(t, filepath.Dir(path))
 	return path
 }
