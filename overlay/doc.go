@@ -19,6 +19,7 @@
 //	l/SHORT -> ../layers/CHAINID/diff           keeps mount options short
 //	store.json                                  how the layers were made: markers, owners, ID mapping
 //	bundles/KEY.json                            a bundle that uses layers
+//	bundles/KEY.ref                             a hard link of its image.json, by which it is known after a move
 //	staging/                                    work in progress; never read as content
 //
 // CHAINID is the hex of the chain ID (ALGORITHM-HEX if that is not SHA-256),

@@ -241,6 +241,127 @@ func TestUseElsewhere(t *testing.T) {
 	}
 }
 
+// usedBundle makes a bundle of a store's layers as byhand does.
+func usedBundle(t *testing.T, store, bundle string, layers []overlay.Layer) {
+	t.Helper()
+	if err := os.Mkdir(bundle, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(bundle, "image.json"), []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, store)
+	var chains []overlay.ChainID
+	for _, l := range layers {
+		chains = append(chains, l.ChainID)
+	}
+	err := s.Use(t.Context(), bundle, chains)
+	if err == nil {
+		err = overlay.Prepare(bundle, layers)
+	}
+	if err := errors.Join(err, s.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A bundle keeps its layers wherever it is moved, until it is deleted.
+func TestUseMoved(t *testing.T) {
+	rename := func(from, to string) func(*testing.T, string) {
+		return func(t *testing.T, home string) {
+			t.Helper()
+			if err := os.Rename(filepath.Join(home, from), filepath.Join(home, to)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	cases := map[string]struct {
+		steps []func(t *testing.T, home string)
+		used  bool
+		said  string
+	}{
+		"in its place":                    {nil, true, "bundle HOME/b"},
+		"moved":                           {[]func(*testing.T, string){rename("b", "c")}, true, "the bundle that was HOME/b and has been moved (find / -samefile HOME/store/bundles/"},
+		"moved twice":                     {[]func(*testing.T, string){rename("b", "c"), rename("c", "d")}, true, "has been moved"},
+		"moved, and recorded there":       {[]func(*testing.T, string){rename("b", "c"), again("c")}, true, "bundle HOME/c"},
+		"moved, and another in its place": {[]func(*testing.T, string){rename("b", "c"), another("b"), remove("b")}, true, "has been moved"},
+		"moved and deleted":               {[]func(*testing.T, string){rename("b", "c"), remove("c")}, false, ""},
+		"moved, recorded, and deleted":    {[]func(*testing.T, string){rename("b", "c"), again("c"), remove("c")}, false, ""},
+		"moved, another in its place, both deleted": {
+			[]func(*testing.T, string){rename("b", "c"), another("b"), remove("b"), remove("c")}, false, "",
+		},
+		"begun, and never finished": {[]func(*testing.T, string){remove("b/lower")}, false, ""},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			home := t.TempDir()
+			store := filepath.Join(home, "store")
+			a, _ := twoImages(t, store)
+			usedBundle(t, store, filepath.Join(home, "b"), a)
+			for _, step := range c.steps {
+				step(t, home)
+			}
+			s := open(t, store)
+			for range 2 { // a removal tidies the records
+				_, err := s.Remove(t.Context(), "a:1")
+				if !c.used {
+					if err != nil {
+						t.Fatal(err)
+					}
+					break
+				}
+				e := as[*overlay.InUseError](t, err)
+				if said := strings.ReplaceAll(c.said, "HOME", home); len(e.Users) != 1 || !strings.Contains(e.Users[0], said) {
+					t.Errorf("users %q, want %q", e.Users, said)
+				}
+			}
+			if !c.used {
+				if left := tree(t, filepath.Join(store, "bundles")); len(left) > 0 {
+					t.Errorf("records are left: %q", left)
+				}
+			}
+		})
+	}
+}
+
+// again records a bundle that is there, as a command does that is given it.
+func again(name string) func(*testing.T, string) {
+	return func(t *testing.T, home string) {
+		t.Helper()
+		s := open(t, filepath.Join(home, "store"))
+		a := addAll(t, s, whole("base"), leaning("a"))
+		for range 2 {
+			if err := s.UseAgain(t.Context(), filepath.Join(home, name), []overlay.ChainID{a[0].ChainID, a[1].ChainID}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// another makes a bundle of another image.
+func another(name string) func(*testing.T, string) {
+	return func(t *testing.T, home string) {
+		t.Helper()
+		s := open(t, filepath.Join(home, "store"))
+		b := addAll(t, s, whole("base"), leaning("b"))
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		usedBundle(t, filepath.Join(home, "store"), filepath.Join(home, name), b)
+	}
+}
+
+func remove(name string) func(*testing.T, string) {
+	return func(t *testing.T, home string) {
+		t.Helper()
+		if err := os.RemoveAll(filepath.Join(home, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestRelease(t *testing.T) {
 	dir, bundle := t.TempDir(), t.TempDir()
 	a, _ := twoImages(t, dir)

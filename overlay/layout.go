@@ -30,6 +30,7 @@ const (
 	suffixPart  = ".part"
 	suffixLayer = ".layer"
 	suffixJSON  = ".json"
+	suffixRef   = ".ref"
 )
 
 // layout builds every path of the store; nothing else does.
@@ -98,7 +99,8 @@ func (l layout) work(id string, n int64) string {
 	return filepath.Join(l.staging(), id+"-"+strconv.FormatInt(n, 10))
 }
 
-func (l layout) bundle(key string) string { return filepath.Join(l.bundles(), key+suffixJSON) }
+func (l layout) bundle(key string) string    { return filepath.Join(l.bundles(), key+suffixJSON) }
+func (l layout) bundleRef(key string) string { return filepath.Join(l.bundles(), key+suffixRef) }
 
 // stagingKind says what a name in staging is.
 type stagingKind int

@@ -36,45 +36,108 @@ func (u useFile) valid() bool {
 // Use records that the bundle in dir has these layers as lower dirs, base
 // first. They are kept as long as dir exists and a link in dir/lower leads to
 // one of them. Use comes before those links are made, so that they never
-// dangle; another Use of the same dir replaces it.
+// dangle; another Use of the same dir replaces it. If dir has an image.json,
+// the store keeps a hard link of it where it can: by that a bundle counts that
+// was moved on its file system.
 func (s *Store) Use(ctx context.Context, dir string, chains []ChainID) error {
+	abs, err := filepath.Abs(dir)
+	if err == nil {
+		err = s.lease(ctx, layerLeases(chains)...)
+	}
+	for _, c := range chains {
+		if err == nil {
+			_, err = s.load(c)
+		}
+	}
+	if err == nil {
+		err = s.recordUse(ctx, useFile{Dir: abs, Chains: chains})
+	}
+	if err != nil {
+		return fmt.Errorf("record bundle %s: %w", dir, err)
+	}
+	return nil
+}
+
+// UseAgain is Use for a bundle that is there, which may have been moved. A
+// record that is right is left alone.
+func (s *Store) UseAgain(ctx context.Context, dir string, chains []ChainID) error {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return fmt.Errorf("record bundle %s: %w", dir, err)
 	}
-	if err := s.lease(ctx, layerLeases(chains)...); err != nil {
-		return fmt.Errorf("record bundle %s: %w", dir, err)
+	key := useKey(abs)
+	u, err := s.readUse(key)
+	if err == nil && u.Dir == abs && slices.Equal(u.Chains, chains) && s.refsTo(key, abs) {
+		return nil
 	}
-	for _, c := range chains {
-		if _, err := s.load(c); err != nil {
-			return fmt.Errorf("record bundle %s: %w", dir, err)
-		}
-	}
+	return s.Use(ctx, dir, chains)
+}
+
+func (s *Store) recordUse(ctx context.Context, u useFile) error {
 	o, err := s.own()
 	if err != nil {
-		return fmt.Errorf("record bundle %s: %w", dir, err)
+		return err
 	}
-	raw, err := json.Marshal(useFile{Dir: abs, Chains: chains, Owner: o.id})
+	u.Owner = o.id
+	raw, err := json.Marshal(u)
 	if err != nil {
-		return fmt.Errorf("record bundle %s: %w", dir, err)
+		return err
 	}
-	return s.writeFile(s.layout.bundle(useKey(abs)), raw, 0o644)
+	lock, err := lockDir(ctx, s.layout.layers(), false) // a removal must not read half of it
+	if err != nil {
+		return err
+	}
+	defer func() { _ = lock.Close() }()
+	key := useKey(u.Dir)
+	if err := s.setAside(key, u.Dir); err != nil {
+		return err
+	}
+	if err := s.writeFile(s.layout.bundle(key), raw, 0o644); err != nil {
+		return err
+	}
+	return s.linkBundle(key, u.Dir)
 }
 
 // Release takes back a Use. Without one it does nothing.
 func (s *Store) Release(dir string) error {
 	abs, err := filepath.Abs(dir)
-	if err != nil {
-		return fmt.Errorf("release bundle %s: %w", dir, err)
+	if err == nil {
+		err = s.dropUse(useKey(abs))
 	}
-	err = os.Remove(s.layout.bundle(useKey(abs)))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil {
 		return fmt.Errorf("release bundle %s: %w", dir, err)
 	}
 	return nil
 }
 
+// dropUse removes a record.
+func (s *Store) dropUse(key string) error {
+	for _, path := range []string{s.layout.bundle(key), s.layout.bundleRef(key)} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
 func useKey(abs string) string { return digest.FromString(abs).Encoded() }
+
+// readUse reads one record.
+func (s *Store) readUse(key string) (useFile, error) {
+	path := s.layout.bundle(key)
+	raw, err := readSmall(path)
+	if err != nil {
+		return useFile{}, err
+	}
+	var u useFile
+	if err := json.Unmarshal(raw, &u); err != nil || !u.valid() {
+		return useFile{}, &CorruptError{
+			Path: path, Reason: "not a record of a bundle",
+			Remedy: "remove it, after any bundle that still uses this store",
+		}
+	}
+	return u, nil
+}
 
 // uses returns the bundles and mounts that use each layer. drop also removes the records
 // of bundles that are gone. The caller holds the removal lock.
@@ -87,38 +150,39 @@ func (s *Store) uses(drop bool) (map[ChainID][]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	users := map[ChainID][]string{}
+	var all []bundleUse
 	for _, e := range entries {
 		key, ok := strings.CutSuffix(e.Name(), suffixJSON)
 		if !ok {
 			continue
 		}
-		path := s.layout.bundle(key)
-		raw, err := readSmall(path)
+		u, err := s.readUse(key)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return nil, fmt.Errorf("read bundles: %w", err)
 		}
-		var u useFile
-		if err := json.Unmarshal(raw, &u); err != nil || !u.valid() {
-			return nil, &CorruptError{
-				Path: path, Reason: "not a record of a bundle",
-				Remedy: "remove it, after any bundle that still uses this store",
-			}
-		}
-		alive, err := s.usesStore(u, mounts)
+		there, err := s.usesStore(u, mounts)
 		if err != nil {
 			return nil, fmt.Errorf("check bundle %s: %w", u.Dir, err)
 		}
-		if alive {
+		all = append(all, bundleUse{useFile: u, key: key, there: there})
+	}
+	s.findMoved(all)
+	users := map[ChainID][]string{}
+	for _, u := range all {
+		switch {
+		case u.there, u.moved:
 			for _, c := range u.Chains {
-				users[c] = append(users[c], bundleUser(u.Dir))
+				users[c] = append(users[c], s.userOf(u))
 			}
-		} else if drop {
-			_ = os.Remove(path) // the next removal tries again
+		case drop:
+			_ = s.dropUse(u.key) // the next removal tries again
 		}
+	}
+	if drop {
+		s.sweepRefs(entries)
 	}
 	return users, s.addMounts(users, mounts)
 }

@@ -19,7 +19,7 @@ import (
 var userTests = []string{
 	"TestAddAll", "TestStoreModes", "TestAddAllFailure", "TestAddAllRetry", "TestAddAllShares",
 	"TestRestart", "TestSync", "TestBlob", "TestBlobResume", "TestImages", "TestRemove", "TestPrune",
-	"TestProve", "TestVerifyUser", "TestUse", "TestRemoveReadOnlyTree", "TestSweep", "TestKilled",
+	"TestProve", "TestVerifyUser", "TestUse", "TestUseMoved", "TestRemoveReadOnlyTree", "TestSweep", "TestKilled",
 }
 
 const userEnv = "BYHAND_TEST_USER"

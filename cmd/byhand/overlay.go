@@ -49,7 +49,8 @@ func (c *call) bundleMount() (overlay.MountOptions, error) {
 }
 
 // checkLayers asks the store that a bundle's lower dirs are in whether they
-// can be trusted: after a power loss one may never have reached the disk.
+// can be trusted: after a power loss one may never have reached the disk. It
+// records where the bundle is, which may have been moved.
 func checkLayers(ctx context.Context, dir string, o overlay.MountOptions) (err error) {
 	lower, err := filepath.EvalSymlinks(o.Lower[0])
 	if errors.Is(err, fs.ErrNotExist) {
@@ -75,7 +76,14 @@ func checkLayers(ctx context.Context, dir string, o overlay.MountOptions) (err e
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	_, err = store.Layers(img.DiffIDs)
+	layers, err := store.Layers(img.DiffIDs)
+	if err != nil {
+		return err
+	}
+	err = store.UseAgain(ctx, dir, chains(layers))
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS) {
+		return nil // another's store, or one that nobody can change: the bundle works without
+	}
 	return err
 }
 
