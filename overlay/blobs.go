@@ -209,7 +209,7 @@ func (w *BlobWriter) Commit() error {
 	}
 	err := errors.Join(w.lock.file.Chmod(0o644), w.lock.file.Sync())
 	if err == nil {
-		err = os.Rename(w.lock.path, w.store.layout.blob(d))
+		err = takePlace(w.lock.path, w.store.layout.blob(d))
 	}
 	if err != nil {
 		return fmt.Errorf("commit blob %s: %w", d, err)

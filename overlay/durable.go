@@ -45,7 +45,7 @@ func (s *Store) writeFile(path string, raw []byte, mode fs.FileMode) error {
 	temp := o.work(s.layout)
 	err = writeNew(temp, raw, mode, true)
 	if err == nil {
-		err = os.Rename(temp, path)
+		err = takePlace(temp, path)
 	}
 	if err != nil {
 		_ = os.Remove(temp)
@@ -53,6 +53,21 @@ func (s *Store) writeFile(path string, raw []byte, mode fs.FileMode) error {
 	}
 	return syncDir(filepath.Dir(path))
 }
+
+// takePlace renames a file to path, also where somebody has made an empty
+// directory of that name.
+func takePlace(from, path string) error {
+	err := os.Rename(from, path)
+	if !errors.Is(err, unix.EEXIST) && !errors.Is(err, unix.EISDIR) {
+		return err
+	}
+	if err := rmdir(path); err != nil {
+		return &CorruptError{Path: path, Reason: "not a file, but a directory that is not empty", Remedy: "move it away"}
+	}
+	return os.Rename(from, path)
+}
+
+func rmdir(path string) error { return sys.Unlinkat(unix.AT_FDCWD, path, unix.AT_REMOVEDIR) }
 
 // writeNew writes a file that must not exist yet.
 func writeNew(path string, raw []byte, mode fs.FileMode, sync bool) error {

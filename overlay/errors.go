@@ -1,6 +1,7 @@
 package overlay
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"strings"
@@ -110,6 +111,17 @@ type CorruptError struct {
 	Path   string
 	Reason string
 	Remedy string
+
+	foreign bool // it is whole, and another's
+}
+
+// withRemedy says what to do about a file that cannot be what it should be.
+func withRemedy(err error, remedy string) error {
+	var corrupt *CorruptError
+	if errors.As(err, &corrupt) && corrupt.Remedy == "" {
+		corrupt.Remedy = remedy
+	}
+	return err
 }
 
 func (e *CorruptError) Error() string {

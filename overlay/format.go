@@ -51,12 +51,13 @@ func (s *Store) Format() (f Format, known bool, err error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return Format{}, false, nil
 	}
+	const remedy = "remove the images (byhand rm, byhand prune), then this file"
 	if err != nil {
-		return Format{}, false, err
+		return Format{}, false, withRemedy(err, remedy)
 	}
 	if err := json.Unmarshal(raw, &f); err != nil {
 		return Format{}, false, &CorruptError{
-			Path: path, Reason: err.Error(), Remedy: "remove the images (byhand rm, byhand prune), then this file",
+			Path: path, Reason: "not JSON: " + err.Error(), Remedy: remedy,
 		}
 	}
 	return f, true, nil
@@ -106,19 +107,19 @@ func (s *Store) claimFormat(ctx context.Context) error {
 	}
 	defer func() { _ = lock.Close() }()
 	have, known, err = s.Format()
-	if err != nil {
-		return err
-	}
-	if known && have == want {
+	if err == nil && known && have == want {
 		return nil
 	}
-	if known {
-		entries, err := os.ReadDir(s.layout.layers())
-		if err != nil {
-			return fmt.Errorf("read layers: %w", err)
+	if err == nil && known {
+		err = &FormatError{Path: s.layout.root, Have: have, Want: want}
+	}
+	if err != nil {
+		entries, rerr := os.ReadDir(s.layout.layers())
+		if rerr != nil {
+			return fmt.Errorf("read layers: %w", rerr)
 		}
 		if len(entries) > 0 {
-			return &FormatError{Path: s.layout.root, Have: have, Want: want}
+			return err
 		}
 	}
 	raw, err := json.Marshal(want)

@@ -146,6 +146,10 @@ func TestCorruptStore(t *testing.T) {
 			if err := open(t, dir).Close(); err != nil {
 				t.Fatal(err)
 			}
+			// Without any layer there is nothing that store.json could be wrong about.
+			if err := os.Mkdir(filepath.Join(dir, "layers", "x"), 0o700); err != nil {
+				t.Fatal(err)
+			}
 			path := filepath.Join(dir, tt.file)
 			if err := os.WriteFile(path, []byte(tt.content), 0o600); err != nil {
 				t.Fatal(err)

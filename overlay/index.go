@@ -21,7 +21,7 @@ func (s *Store) readIndex() (ocispec.Index, error) {
 		return newIndex(), nil
 	}
 	if err != nil {
-		return ocispec.Index{}, fmt.Errorf("read index: %w", err)
+		return ocispec.Index{}, fmt.Errorf("read index: %w", withRemedy(err, indexRemedy))
 	}
 	var idx ocispec.Index
 	if err := json.Unmarshal(raw, &idx); err != nil {

@@ -130,6 +130,13 @@ func (s *Store) load(c ChainID) (Layer, error) {
 			ChainID: c, Reason: "the machine was restarted before the layer was known to be on the disk",
 		}
 	}
+	diff, err := os.Lstat(s.layout.diff(c))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return Layer{}, fmt.Errorf("read layer: %w", err)
+	}
+	if err != nil || !diff.IsDir() {
+		return Layer{}, &MissingLayerError{ChainID: c, Reason: "its directory is gone"}
+	}
 	return s.layerOf(f), nil
 }
 
@@ -142,11 +149,14 @@ func (s *Store) readLayerFile(c ChainID) (layerFile, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return layerFile{}, &MissingLayerError{ChainID: c, Reason: "not there"}
 	}
-	if err != nil {
+	var corrupt *CorruptError
+	if err != nil && !errors.As(err, &corrupt) {
 		return layerFile{}, fmt.Errorf("read layer: %w", err)
 	}
 	var f layerFile
-	err = json.Unmarshal(raw, &f)
+	if err == nil {
+		err = json.Unmarshal(raw, &f)
+	}
 	switch {
 	case err != nil, f.ChainID != c:
 		// A power loss can leave an empty or foreign record.
@@ -180,7 +190,7 @@ func (s *Store) ensureLink(c ChainID) error {
 	if err := os.Symlink(want, temp); err != nil {
 		return fmt.Errorf("link layer: %w", err)
 	}
-	if err := os.Rename(temp, path); err != nil {
+	if err := takePlace(temp, path); err != nil {
 		_ = os.Remove(temp)
 		return fmt.Errorf("link layer: %w", err)
 	}
@@ -196,7 +206,7 @@ func (s *Store) replaceFile(path string, raw []byte) error {
 	temp := o.work(s.layout)
 	err = writeNew(temp, raw, 0o644, false)
 	if err == nil {
-		err = os.Rename(temp, path)
+		err = takePlace(temp, path)
 	}
 	if err != nil {
 		_ = os.Remove(temp)

@@ -113,17 +113,9 @@ func (s *Store) prepare(ctx context.Context) error {
 	if err := s.checkOwner(); err != nil {
 		return err
 	}
-	err := s.checkLayoutFile()
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	fresh, err := s.lacksLayoutFile()
+	if err != nil {
 		return err
-	}
-	fresh := err != nil
-	if fresh {
-		err := s.checkForeign()
-		if err != nil && s.checkLayoutFile() != nil {
-			return err
-		}
-		fresh = err == nil // else another process has made the store meanwhile
 	}
 	for _, d := range s.dirs() {
 		if err := ensureDir(d); err != nil {
@@ -134,6 +126,34 @@ func (s *Store) prepare(ctx context.Context) error {
 		return s.writeLayoutFile(ctx)
 	}
 	return nil
+}
+
+// lacksLayoutFile says whether oci-layout has to be written: in a new store,
+// and in one that lost it. Anything else than a store is an error.
+func (s *Store) lacksLayoutFile() (bool, error) {
+	err := s.checkLayoutFile()
+	if err == nil {
+		return false, nil
+	}
+	var corrupt *CorruptError
+	missing, damaged := errors.Is(err, fs.ErrNotExist), errors.As(err, &corrupt) && !corrupt.foreign
+	if missing || damaged {
+		// What else would have a store.json like ours? And what the file says is
+		// always the same.
+		if _, known, ferr := s.Format(); ferr == nil && known {
+			return true, nil
+		}
+	}
+	if !missing {
+		return false, err
+	}
+	if err := s.checkForeign(); err != nil {
+		if s.checkLayoutFile() == nil {
+			return false, nil // another process has made the store meanwhile
+		}
+		return false, err
+	}
+	return true, nil
 }
 
 // ensureDir makes a directory with exactly the mode wanted, whatever the umask.
@@ -178,20 +198,21 @@ func (s *Store) checkOwner() error {
 // "oci-layout file").
 func (s *Store) checkLayoutFile() error {
 	path := s.layout.ociLayout()
+	remedy := "it is not a store of byhand; choose another directory"
 	raw, err := readSmall(path)
 	if err != nil {
-		return err
+		return withRemedy(err, remedy)
 	}
-	remedy := "it is not a store of byhand; choose another directory"
 	var l ocispec.ImageLayout
 	if err := json.Unmarshal(raw, &l); err != nil {
 		return &CorruptError{Path: path, Reason: "not JSON: " + err.Error(), Remedy: remedy}
 	}
 	if l.Version != ocispec.ImageLayoutVersion {
 		return &CorruptError{
-			Path:   path,
-			Reason: fmt.Sprintf("imageLayoutVersion is %q, expected %q", l.Version, ocispec.ImageLayoutVersion),
-			Remedy: remedy,
+			Path:    path,
+			Reason:  fmt.Sprintf("imageLayoutVersion is %q, expected %q", l.Version, ocispec.ImageLayoutVersion),
+			Remedy:  remedy,
+			foreign: l.Version != "",
 		}
 	}
 	return nil
@@ -241,7 +262,10 @@ const metadataLimit = 64 << 20
 
 // readSmall reads a document of the store whole.
 func readSmall(path string) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a FIFO in its place must not hang
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)   // a FIFO in its place must not hang
+	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) { // ENXIO: a socket
+		return nil, &CorruptError{Path: path, Reason: "not a regular file"}
+	}
 	if err != nil {
 		return nil, err
 	}

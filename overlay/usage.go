@@ -106,6 +106,11 @@ func (s *Store) sizes(r refs) map[string]int64 {
 // layerUsers returns who uses each layer.
 func (s *Store) layerUsers() (map[ChainID][]string, error) {
 	users, err := s.uses(false)
+	var corrupt *CorruptError
+	if errors.As(err, &corrupt) {
+		s.warn(err, "read bundles")
+		err = nil
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -125,22 +125,22 @@ func useKey(abs string) string { return digest.FromString(abs).Encoded() }
 // readUse reads one record.
 func (s *Store) readUse(key string) (useFile, error) {
 	path := s.layout.bundle(key)
+	const remedy = "remove it, and give the bundles of this store to byhand overlay mount, which records them again"
 	raw, err := readSmall(path)
 	if err != nil {
-		return useFile{}, err
+		return useFile{}, withRemedy(err, remedy)
 	}
 	var u useFile
 	if err := json.Unmarshal(raw, &u); err != nil || !u.valid() {
-		return useFile{}, &CorruptError{
-			Path: path, Reason: "not a record of a bundle",
-			Remedy: "remove it, after any bundle that still uses this store",
-		}
+		return useFile{}, &CorruptError{Path: path, Reason: "not a record of a bundle", Remedy: remedy}
 	}
 	return u, nil
 }
 
-// uses returns the bundles and mounts that use each layer. drop also removes the records
-// of bundles that are gone. The caller holds the removal lock.
+// uses returns the bundles and mounts that use each layer. drop, for a caller
+// who holds the removal lock, also removes the records of bundles that are gone.
+// With a [CorruptError] there is a record that cannot be read, and the rest is
+// returned all the same.
 func (s *Store) uses(drop bool) (map[ChainID][]string, error) {
 	entries, err := os.ReadDir(s.layout.bundles())
 	if err != nil {
@@ -151,6 +151,7 @@ func (s *Store) uses(drop bool) (map[ChainID][]string, error) {
 		return nil, err
 	}
 	var all []bundleUse
+	var damaged error
 	for _, e := range entries {
 		key, ok := strings.CutSuffix(e.Name(), suffixJSON)
 		if !ok {
@@ -158,6 +159,11 @@ func (s *Store) uses(drop bool) (map[ChainID][]string, error) {
 		}
 		u, err := s.readUse(key)
 		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		var corrupt *CorruptError
+		if errors.As(err, &corrupt) {
+			damaged = errors.Join(damaged, err)
 			continue
 		}
 		if err != nil {
@@ -184,7 +190,7 @@ func (s *Store) uses(drop bool) (map[ChainID][]string, error) {
 	if drop {
 		s.sweepRefs(entries)
 	}
-	return users, s.addMounts(users, mounts)
+	return users, errors.Join(s.addMounts(users, mounts), damaged)
 }
 
 // usesStore reports whether the bundle still needs its layers. Only proof

@@ -94,7 +94,7 @@ func exitCode(err error) int {
 		return exitUnauthorized
 	case isAny[*pull.UnreachableError](err), isAny[*pull.StatusError](err):
 		return exitUnreachable
-	case isAny[*overlay.SpaceError](err), isStorage(err):
+	case isAny[*overlay.SpaceError](err), isAny[*overlay.CorruptError](err), isStorage(err):
 		return exitStorage
 	case isAny[*unpack.FormatError](err), isAny[*unpack.LimitError](err), isAny[*unpack.EntryError](err),
 		isAny[*bundle.ConfigError](err), isAny[*bundle.RootError](err), isAny[*serve.FormatError](err):
