@@ -2,15 +2,8 @@ package pull
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	crand "crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -22,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/byhand/byhand/internal/testcert"
 	"github.com/byhand/byhand/internal/testregistry"
 )
 
@@ -387,82 +381,9 @@ func TestLoopback(t *testing.T) {
 	}
 }
 
-// authority makes certificates for a test.
-type authority struct {
-	t     *testing.T
-	names []string // of this machine, besides 127.0.0.1
-	cert  *x509.Certificate
-	key   *ecdsa.PrivateKey
-	pem   []byte
-}
-
-func newAuthority(t *testing.T) *authority {
-	a := &authority{t: t}
-	a.cert, a.key, a.pem = a.make(&x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageCertSign, NotAfter: time.Now().Add(time.Hour),
-	})
-	return a
-}
-
-func (a *authority) make(tmpl *x509.Certificate) (*x509.Certificate, *ecdsa.PrivateKey, []byte) {
-	a.t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), crand.Reader)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	parent, signer := tmpl, key
-	if a.cert != nil {
-		parent, signer = a.cert, a.key
-	}
-	der, err := x509.CreateCertificate(crand.Reader, tmpl, parent, key.Public(), signer)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return cert, key, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-}
-
-func (a *authority) pool() *x509.CertPool {
-	p := x509.NewCertPool()
-	p.AddCert(a.cert)
-	return p
-}
-
-// pair makes a certificate for this machine that serves both ends.
-func (a *authority) pair(name string) (cert, key []byte) {
-	_, k, c := a.make(&x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: a.names,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}, NotAfter: time.Now().Add(time.Hour),
-	})
-	der, err := x509.MarshalPKCS8PrivateKey(k)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return c, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-}
-
-// server returns a TLS configuration, which wants client certificates if told.
-func (a *authority) server(clients bool) *tls.Config {
-	cert, key := a.pair("server")
-	p, err := tls.X509KeyPair(cert, key)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	conf := &tls.Config{Certificates: []tls.Certificate{p}}
-	if clients {
-		conf.ClientAuth = tls.RequireAndVerifyClientCert
-		conf.ClientCAs = a.pool()
-	}
-	return conf
-}
-
 func TestTLS(t *testing.T) {
-	ca := newAuthority(t)
-	clientCert, clientKey := ca.pair("client")
+	ca := testcert.New(t)
+	clientCert, clientKey := ca.Pair("client")
 	tests := map[string]struct {
 		clients bool
 		files   map[string][]byte // of the directory
@@ -475,15 +396,15 @@ func TestTLS(t *testing.T) {
 	}{
 		"unknown authority":     {want: &UnreachableError{}, text: "--cert-dir"},
 		"skip":                  {skip: true},
-		"authority by flag":     {flag: true, files: map[string][]byte{"ca.crt": ca.pem}},
-		"authority in certs.d":  {files: map[string][]byte{"ca.crt": ca.pem}},
-		"client by flag":        {clients: true, flag: true, files: map[string][]byte{"ca.crt": ca.pem, "c.cert": clientCert, "c.key": clientKey}},
-		"client missing":        {clients: true, flag: true, files: map[string][]byte{"ca.crt": ca.pem}, want: &UnreachableError{}, text: "certificate"},
-		"client key missing":    {clients: true, flag: true, files: map[string][]byte{"ca.crt": ca.pem, "c.cert": clientCert}, want: &UnreachableError{}, warning: "c.key"},
-		"client key is another": {clients: true, flag: true, files: map[string][]byte{"ca.crt": ca.pem, "c.cert": ca.pem, "c.key": clientKey}, want: &UnreachableError{}, warning: "fit together"},
+		"authority by flag":     {flag: true, files: map[string][]byte{"ca.crt": ca.PEM}},
+		"authority in certs.d":  {files: map[string][]byte{"ca.crt": ca.PEM}},
+		"client by flag":        {clients: true, flag: true, files: map[string][]byte{"ca.crt": ca.PEM, "c.cert": clientCert, "c.key": clientKey}},
+		"client missing":        {clients: true, flag: true, files: map[string][]byte{"ca.crt": ca.PEM}, want: &UnreachableError{}, text: "certificate"},
+		"client key missing":    {clients: true, flag: true, files: map[string][]byte{"ca.crt": ca.PEM, "c.cert": clientCert}, want: &UnreachableError{}, warning: "c.key"},
+		"client key is another": {clients: true, flag: true, files: map[string][]byte{"ca.crt": ca.PEM, "c.cert": ca.PEM, "c.key": clientKey}, want: &UnreachableError{}, warning: "fit together"},
 		"authority is no PEM":   {flag: true, files: map[string][]byte{"ca.crt": []byte("x")}, want: &UnreachableError{}, warning: "no PEM"},
 		"hosts.toml": {
-			clients: true, files: map[string][]byte{"ca.pem": ca.pem, "c.pem": clientCert, "k.pem": clientKey},
+			clients: true, files: map[string][]byte{"ca.pem": ca.PEM, "c.pem": clientCert, "k.pem": clientKey},
 			toml: "ca = \"ca.pem\"\nclient = [[\"c.pem\", \"k.pem\"]]\n",
 		},
 		"hosts.toml skips":                          {toml: "skip_verify = true\n"},
@@ -492,7 +413,7 @@ func TestTLS(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			reg := testregistry.New(t, testregistry.Options{TLS: true, Config: ca.server(tt.clients)})
+			reg := testregistry.New(t, testregistry.Options{TLS: true, Config: ca.Server(tt.clients)})
 			desc := reg.AddBlob("app", noise(10))
 			c := quickClient(t)
 			c.SkipTLSVerify = tt.skip
@@ -531,9 +452,9 @@ func TestTLS(t *testing.T) {
 // redirects to.
 func TestClientCertificateStays(t *testing.T) {
 	t.Parallel()
-	ca := newAuthority(t)
-	clientCert, clientKey := ca.pair("client")
-	conf := ca.server(false)
+	ca := testcert.New(t)
+	clientCert, clientKey := ca.Pair("client")
+	conf := ca.Server(false)
 	shown := make(chan int, 10)
 	conf.ClientAuth = tls.RequestClientCert
 	conf.VerifyConnection = func(s tls.ConnectionState) error {
@@ -541,11 +462,11 @@ func TestClientCertificateStays(t *testing.T) {
 		return nil
 	}
 	other := testregistry.New(t, testregistry.Options{TLS: true, Config: conf})
-	reg := testregistry.New(t, testregistry.Options{TLS: true, Config: ca.server(true)})
+	reg := testregistry.New(t, testregistry.Options{TLS: true, Config: ca.Server(true)})
 	desc := other.AddBlob("app", noise(10))
 	reg.Fault("/blobs/", testregistry.Fault{Redirect: other.Server.URL + "%s"})
 	dir := t.TempDir()
-	writeFile(t, filepath.Join(dir, "ca.crt"), ca.pem)
+	writeFile(t, filepath.Join(dir, "ca.crt"), ca.PEM)
 	writeFile(t, filepath.Join(dir, "c.cert"), clientCert)
 	writeFile(t, filepath.Join(dir, "c.key"), clientKey)
 	c := quickClient(t)
@@ -562,9 +483,9 @@ func TestClientCertificateStays(t *testing.T) {
 // it holds for both.
 func TestClientCertificateMirror(t *testing.T) {
 	t.Parallel()
-	ca := newAuthority(t)
-	clientCert, clientKey := ca.pair("client")
-	conf := ca.server(false)
+	ca := testcert.New(t)
+	clientCert, clientKey := ca.Pair("client")
+	conf := ca.Server(false)
 	conf.ClientAuth = tls.RequestClientCert
 	shown := make(chan int, 10)
 	conf.VerifyConnection = func(s tls.ConnectionState) error {
@@ -572,10 +493,10 @@ func TestClientCertificateMirror(t *testing.T) {
 		return nil
 	}
 	mirror := testregistry.New(t, testregistry.Options{TLS: true, Config: conf})
-	origin := testregistry.New(t, testregistry.Options{TLS: true, Config: ca.server(true)})
+	origin := testregistry.New(t, testregistry.Options{TLS: true, Config: ca.Server(true)})
 	desc := origin.AddBlob("app", noise(10))
 	dir := t.TempDir()
-	writeFile(t, filepath.Join(dir, "ca.crt"), ca.pem)
+	writeFile(t, filepath.Join(dir, "ca.crt"), ca.PEM)
 	writeFile(t, filepath.Join(dir, "c.cert"), clientCert)
 	writeFile(t, filepath.Join(dir, "c.key"), clientKey)
 	c := quickClient(t)

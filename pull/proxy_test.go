@@ -12,6 +12,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/byhand/byhand/internal/testcert"
 	"github.com/byhand/byhand/internal/testregistry"
 )
 
@@ -77,16 +78,16 @@ func TestConnectProxy(t *testing.T) {
 		}
 		return
 	}
-	ca := newAuthority(t)
-	ca.names = []string{"registry.test"}
+	ca := testcert.New(t)
+	ca.Names = []string{"registry.test"}
 	reg := testregistry.New(t, testregistry.Options{
-		TLS: true, Config: ca.server(false),
+		TLS: true, Config: ca.Server(false),
 		Auth: testregistry.Auth{Basic: true, Username: "reg", Password: "istry"},
 	})
 	reg.AddManifest("app", "latest", "application/json", []byte(`{}`))
 	reg.AddBlob("app", noise(1<<20))
 	dir := t.TempDir()
-	writeFile(t, dir+"/ca.crt", ca.pem)
+	writeFile(t, dir+"/ca.crt", ca.PEM)
 	tests := map[string]struct {
 		login, noProxy string
 		fails          bool

@@ -16,6 +16,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/byhand/byhand/internal/testcert"
 	"github.com/byhand/byhand/internal/testdaemon"
 	"github.com/byhand/byhand/internal/testneed"
 )
@@ -31,7 +32,7 @@ type realRegistry struct {
 
 // startRegistry runs docker-registry on a free port until the test ends. With an
 // authority it speaks TLS, with a password it wants jo's login.
-func startRegistry(t *testing.T, ca *authority, password string) *realRegistry {
+func startRegistry(t *testing.T, ca *testcert.Authority, password string) *realRegistry {
 	t.Helper()
 	testneed.Tool(t, "docker-registry")
 	dir := t.TempDir()
@@ -39,13 +40,13 @@ func startRegistry(t *testing.T, ca *authority, password string) *realRegistry {
 	config := fmt.Sprintf("version: 0.1\nlog: {accesslog: {disabled: true}, level: error}\nstorage: {filesystem: {rootdirectory: %q}}\nhttp:\n  addr: ADDR\n",
 		filepath.Join(dir, "data"))
 	if ca != nil {
-		cert, key := ca.pair("registry")
+		cert, key := ca.Pair("registry")
 		writeFile(t, filepath.Join(dir, "tls.crt"), cert)
 		writeFile(t, filepath.Join(dir, "tls.key"), key)
 		config += fmt.Sprintf("  tls: {certificate: %q, key: %q}\n", filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key"))
 		r.scheme = "https"
-		conf := ca.server(false)
-		conf.RootCAs = ca.pool()
+		conf := ca.Server(false)
+		conf.RootCAs = ca.Pool()
 		r.client.Transport = &http.Transport{TLSClientConfig: conf}
 	}
 	if password != "" {
@@ -124,9 +125,9 @@ func (r *realRegistry) image(repo string, layer []byte, tags ...string) (manifes
 // TestDebianRegistry pulls from a real registry over plain HTTP, TLS, and with
 // a password.
 func TestDebianRegistry(t *testing.T) {
-	ca := newAuthority(t)
+	ca := testcert.New(t)
 	tests := map[string]struct {
-		ca       *authority
+		ca       *testcert.Authority
 		password string
 	}{
 		"plain":              {},
@@ -142,7 +143,7 @@ func TestDebianRegistry(t *testing.T) {
 			c := quickClient(t)
 			if tt.ca != nil {
 				dir := t.TempDir()
-				writeFile(t, filepath.Join(dir, "ca.crt"), tt.ca.pem)
+				writeFile(t, filepath.Join(dir, "ca.crt"), tt.ca.PEM)
 				c.CertDirs = []string{dir}
 			}
 			if tt.password != "" {
@@ -185,7 +186,7 @@ func checkReal(t *testing.T, p provider, manifest, data []byte, layer ocispec.De
 // TestDebianTLSErrors says what to do about certificates and schemes.
 func TestDebianTLSErrors(t *testing.T) {
 	t.Parallel()
-	r := startRegistry(t, newAuthority(t), "")
+	r := startRegistry(t, testcert.New(t), "")
 	_, err := mustRegistry(t, quickClient(t), r.host+"/app").manifest(t.Context(), "latest")
 	checkKind(t, err, &UnreachableError{})
 	if err == nil || !strings.Contains(err.Error(), "--cert-dir") {

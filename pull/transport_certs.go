@@ -52,7 +52,18 @@ func certDirs(host string) []string {
 //
 // It also returns the files whose authorities are trusted besides the system's.
 func (f tlsFiles) load(warn func(error)) (*tls.Config, []string) {
-	l := certLoader{warn: warn}
+	l := f.read(warn)
+	return &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		RootCAs:            l.roots, // nil: the system's
+		Certificates:       l.certs,
+		InsecureSkipVerify: f.skipVerify, // what --tls-verify=false and skip_verify ask for
+	}, l.files
+}
+
+// read reads the certificates.
+func (f tlsFiles) read(warn func(error)) *certLoader {
+	l := &certLoader{warn: warn}
 	for _, file := range f.ca {
 		l.addCA(file)
 	}
@@ -65,12 +76,7 @@ func (f tlsFiles) load(warn func(error)) (*tls.Config, []string) {
 	for _, dir := range f.caDirs {
 		l.addDir(dir, false)
 	}
-	return &tls.Config{
-		MinVersion:         tls.VersionTLS12,
-		RootCAs:            l.roots, // nil: the system's
-		Certificates:       l.certs,
-		InsecureSkipVerify: f.skipVerify, // what --tls-verify=false and skip_verify ask for
-	}, l.files
+	return l
 }
 
 type certLoader struct {
@@ -78,6 +84,7 @@ type certLoader struct {
 	roots *x509.CertPool
 	files []string // that roots came from
 	certs []tls.Certificate
+	pairs []keyPair // that certs came from
 }
 
 func (l *certLoader) addCA(file string) {
@@ -115,7 +122,7 @@ func (l *certLoader) addPair(p keyPair) {
 		l.warn(&configError{File: p.cert, Err: errors.New("the certificate and its key do not fit together")})
 		return
 	}
-	l.certs = append(l.certs, pair)
+	l.certs, l.pairs = append(l.certs, pair), append(l.pairs, p)
 }
 
 // addDir reads a directory in Docker's layout: *.crt are authorities, *.cert

@@ -246,36 +246,38 @@ func (s *session) checkSpace(img *pull.Image, has func(int) bool) error {
 	return s.store.CheckSpace(need)
 }
 
-// fetchBlob brings one blob, going on where an earlier try stopped. Bytes of
-// an earlier try that turn out to be wrong are fetched anew.
+// fetchBlob brings one blob, going on where an earlier try stopped. One that
+// turns out to be wrong is fetched once more, from the next source if there is
+// one: pull leaves out the mirror that had it.
 func (s *session) fetchBlob(ctx context.Context, l *pull.Layer) error {
-	resumed, err := s.tryBlob(ctx, l, true)
-	if resumed && isAny[*pull.DigestError](err) {
-		_, err = s.tryBlob(ctx, l, false)
+	err := s.tryBlob(ctx, l, true)
+	if isAny[*pull.DigestError](err) || isAny[*pull.SizeError](err) {
+		s.log(levelInfo, fmt.Sprintf("%v; fetching it once more", err))
+		err = s.tryBlob(ctx, l, false)
 	}
 	return err
 }
 
-func (s *session) tryBlob(ctx context.Context, l *pull.Layer, resume bool) (resumed bool, err error) {
+func (s *session) tryBlob(ctx context.Context, l *pull.Layer, resume bool) (err error) {
 	w, err := s.store.NewBlob(ctx, l.Descriptor)
 	if errors.Is(err, fs.ErrExist) {
-		return false, nil // another process brought it
+		return nil // another process brought it
 	}
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
 	o := pull.OpenOptions{Keep: w}
 	if resume {
 		if o.Have, err = earlier(w); err != nil {
-			return false, err
+			return err
 		}
 	}
 	if err := l.Fetch(ctx, o); err != nil {
 		suspend(w, err)
-		return o.Have != nil, err
+		return err
 	}
-	return o.Have != nil, w.Commit()
+	return w.Commit()
 }
 
 // earlier returns the bytes that an earlier try left, or nil.

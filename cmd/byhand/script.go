@@ -51,8 +51,7 @@ func doScript(ctx context.Context, s *session) (err error) {
 	}
 	script := handscript.Script{
 		Dir: plan.dir, Image: t.img, Tree: t.Tree, Record: describe(t.img, plan.rootfs), Options: plan.options,
-		Mount: plan.rootfs == bundle.RootFSOverlay && !s.flags.Bool("no-mount"), Origins: s.client.Origins(t.img.Reference),
-		SkipTLSVerify: !s.flags.Bool("tls-verify"), CertDir: s.flags.String("cert-dir"),
+		Mount: plan.rootfs == bundle.RootFSOverlay && !s.flags.Bool("no-mount"), Endpoints: s.client.Endpoints(t.img.Reference),
 	}
 	var text strings.Builder
 	warnings, err := script.Write(ctx, &text)

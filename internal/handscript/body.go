@@ -40,20 +40,6 @@ func (w *writer) body() error {
 // inTmp is a file of the script's own.
 func inTmp(name string) shell { return shell(`"$tmp/` + name + `"`) }
 
-// reach finds out how to speak to the registry.
-func (w *writer) reach() {
-	w.raw(": >\"$tmp/login\" # nobody has asked for one yet\n")
-	if w.CertDir != "" {
-		w.note("Certificates of --cert-dir.")
-		w.raw("cat " + w.word(absolute(w.CertDir)) + "/*.crt >\"$tmp/ca\"\n")
-	}
-	if len(w.Origins) < 2 {
-		return
-	}
-	w.note("A registry on this machine may speak HTTPS or plain HTTP; any answer will do.")
-	w.raw("net --output /dev/null \"$registry/v2/\" 2>/dev/null || registry=" + w.word(w.Origins[1]) + "\n")
-}
-
 // index fetches the index and chooses from it.
 func (w *writer) index() {
 	d := w.Image.Index.Descriptor

@@ -15,9 +15,28 @@ var functionsText string
 // function is one of them.
 type function struct{ name, text string }
 
-func functions() []function {
+// functions returns those that there are where the conditions hold. What stands
+// between "#if CONDITION" and "#end" is for a script with mirrors, or with client
+// certificates, alone.
+func functions(holds map[string]bool) []function {
+	var kept strings.Builder
+	skip := false
+	for line := range strings.Lines(functionsText) {
+		condition, isIf := strings.CutPrefix(line, "#if ")
+		switch {
+		case isIf:
+			skip = !holds[strings.TrimSpace(condition)]
+		case line == "#end\n":
+			skip = false
+		case !skip:
+			kept.WriteString(line)
+		}
+	}
 	var list []function
-	for text := range strings.SplitSeq(strings.TrimSpace(functionsText), "\n\n") {
+	for text := range strings.SplitSeq(strings.TrimSpace(kept.String()), "\n\n") {
+		if text = strings.Trim(text, "\n"); text == "" {
+			continue
+		}
 		head, _, _ := strings.Cut(text, "() {")
 		list = append(list, function{name: head[strings.LastIndexByte(head, '\n')+1:], text: text})
 	}
@@ -25,8 +44,8 @@ func functions() []function {
 }
 
 // needed returns the text of the functions that text uses, directly or not.
-func needed(text string) string {
-	all := functions()
+func needed(text string, holds map[string]bool) string {
+	all := functions(holds)
 	use := map[string]bool{}
 	for work := []string{text}; len(work) > 0; work = work[1:] {
 		for _, f := range all {

@@ -56,6 +56,19 @@ finish() {
 	exit "$code"
 }
 
+# trust FILE AUTHORITIES...: puts these and the system's into FILE.
+trust() {
+	to=$1
+	shift
+	for system in "${SSL_CERT_FILE-}" /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem; do
+		if [ -f "$system" ]; then
+			cat "$system"
+			break
+		fi
+	done >"$to"
+	cat "$@" >>"$to"
+}
+
 # verify WHAT FILE DIGEST [SIZE]: goes on only if the file's digest is DIGEST.
 verify() {
 	found=$("${3%%:*}sum" <"$2")
@@ -70,31 +83,83 @@ expect() {
 	[ "$2" = "$3" ] || die 3 "$1: expected $2, found $3"
 }
 
-# request PATH FILE SIZE ACCEPT: one GET. Prints the status and how many
-# redirects there were. Far more than SIZE bytes are not waited for.
+# request PATH FILE SIZE ACCEPT: one GET. Prints the status, how many redirects
+# were followed, and where a further one leads. Far more than SIZE bytes are not
+# waited for.
 request() {
-	net --location --max-redirs 10 --config "$tmp/login" --header "Accept: $4" \
+	net "$follow" --max-redirs 10 --config "$auth" --header "Accept: $4" \
 		--max-filesize "$(($3 + 1048576))" --dump-header "$tmp/headers" --output "$2" \
-		--write-out '%{http_code} %{num_redirects}' "$registry/v2/$repository/$1" || {
+		--write-out '%{http_code} %{num_redirects} %{redirect_url}' "$registry/$repository/$1$query" || {
 		code=$?
 		[ "$code" -ne 63 ] || die 3 "$1: expected $3 bytes, found far more"
-		die 6 "get $registry/v2/$repository/$1: curl ended with status $code"
+		die 6 "get $registry/$repository/$1: curl ended with status $code"
 	}
 }
 
-# fetch WHAT PATH FILE SIZE ACCEPT: gets one object of the repository, with a
-# login if the registry asks for one (distribution-spec, "Pull").
-fetch() {
-	status=$(request "$2" "$3" "$4" "$5")
-	if [ "$status" = '401 0' ]; then
-		login
-		status=$(request "$2" "$3" "$4" "$5")
-	fi
+#if certificates
+# onward ADDRESS FILE SIZE: follows a redirect to a host that gets to see neither
+# the login nor the certificate of the one that sent there.
+onward() {
+	own=
+	net --location --max-redirs 9 --max-filesize "$(($3 + 1048576))" \
+		--output "$2" --write-out '%{http_code} 1 ' "$1" || die 6 "get $1: curl ended with status $?"
+}
+#end
+
+# answer PATH FILE SIZE ACCEPT: a request, with a login if one is asked for
+# (distribution-spec, "Pull"). Leaves the status.
+answer() {
+	status=$(request "$@") || exit
 	case $status in
-	'200 '*) ;;
-	'401 '* | '403 '*) die 5 "$1: $registry wants another login (status ${status% *}); $login_help" ;;
-	'404 '*) die 4 "$1: $registry does not have it (any more)" ;;
-	*) die 6 "$1: $registry answered with status ${status% *}" ;;
+	'401 0 '*)
+		login
+		status=$(request "$@") || exit
+		;;
+	esac
+#if certificates
+	case $status in
+	30[12378]' 0 http'*) status=$(onward "${status#* * }" "$2" "$3") || exit ;;
+	esac
+#end
+	status=${status%% *}
+}
+
+#if mirrors
+# mirrored WHAT PATH FILE SIZE ACCEPT: gets one object of a mirror, if it has
+# it. One that cannot be reached is not asked again.
+mirrored() {
+	if ! (
+		trap - EXIT
+		answer "$2" "$3" "$4" "$5"
+		[ "$status" = 200 ] || die 4 "$1: $registry answered with status $status"
+	); then
+		say "$1: asking the next source"
+		[ -s "$tmp/headers" ] || dead="$dead $source "
+		return 1
+	fi
+	if (verify "$1" "$3" "${2#*/}" "$4") 2>/dev/null; then return 0; fi
+	say "$1: what $registry has is something else; asking the next source"
+	return 1
+}
+#end
+
+# fetch WHAT PATH FILE SIZE ACCEPT: gets one object of the repository.
+fetch() {
+#if mirrors
+	for source in $mirrors; do
+		case $dead in *" $source "*) continue ;; esac
+		use "$source"
+		: >"$tmp/headers"
+		if mirrored "$@"; then return; fi
+	done
+	use origin
+#end
+	answer "$2" "$3" "$4" "$5"
+	case $status in
+	200) ;;
+	401 | 403) die 5 "$1: $registry wants another login (status $status); $login_help" ;;
+	404) die 4 "$1: $registry does not have it (any more)" ;;
+	*) die 6 "$1: $registry answered with status $status" ;;
 	esac
 }
 
@@ -104,7 +169,7 @@ login() {
 	challenge=$(tr -d '\r' <"$tmp/headers" | sed -n 's/^[Ww][Ww][Ww]-[Aa][Uu][Tt][Hh][Ee][Nn][Tt][Ii][Cc][Aa][Tt][Ee]://p')
 	case $challenge in
 	*[Bb]earer\ *) token ;;
-	*[Bb]asic*) { password && echo netrc-optional; } >"$tmp/login" ;;
+	*[Bb]asic*) { password && echo netrc-optional; } >"$auth" ;;
 	*) die 5 "$registry wants a login of a kind that is unknown here: $(printf '%s' "$challenge" | tr -cd '[:print:]')" ;;
 	esac
 }
@@ -116,6 +181,9 @@ parameter() {
 
 # password: the login from the environment, as a line for curl.
 password() {
+#if mirrors
+	[ "$source" = origin ] || return 0 # it is for no mirror
+#end
 	if [ -n "$user" ]; then
 		printf 'user = "%s"\n' "$(printf '%s:%s' "$user" "$secret" | sed 's/[\\"]/\\&/g')"
 	fi
@@ -132,9 +200,15 @@ token() {
 	*) die 5 "$registry asks for a token and does not say where to get it" ;;
 	esac
 	say "token: from $realm for repository:$repository:pull"
+#if certificates
+	case $realm in "${registry%/v2*}"/*) ;; *) own= ;; esac
+#end
 	status=$(password | net --config - --netrc-optional --get --data-urlencode "service=$service" \
 		--data-urlencode "scope=repository:$repository:pull" \
 		--output "$tmp/token" --write-out '%{http_code}' "$realm") || die 6 "get a token of $realm: curl ended with status $?"
+#if certificates
+	own=yes
+#end
 	case $status in
 	200) ;;
 	400 | 401 | 403) die 5 "$realm gives no token (status $status); $login_help" ;;
@@ -145,7 +219,7 @@ token() {
 	case $token in
 	'' | *[!A-Za-z0-9._~+/=-]*) die 5 "$realm did not answer with a token" ;;
 	esac
-	printf 'header = "Authorization: Bearer %s"\n' "$token" >"$tmp/login"
+	printf 'header = "Authorization: Bearer %s"\n' "$token" >"$auth"
 }
 
 # blob WHAT FILE DIGEST SIZE: one blob of the repository, verified.

@@ -34,7 +34,7 @@ func (w *writer) head() {
 	w.raw("tmp=\nmounted=\ncreated=\n")
 	switch w.Image.Reference.Transport {
 	case pull.Registry:
-		w.set("registry", w.Origins[0])
+		w.sourceVariables()
 		w.set("repository", w.Image.Reference.Repository)
 		w.raw("user=${REGISTRY_USER-}\nsecret=${REGISTRY_PASSWORD-}\nunset REGISTRY_USER REGISTRY_PASSWORD # not for the programs that are called\n")
 		w.raw("login_help='set REGISTRY_USER and REGISTRY_PASSWORD, or have a line for the host in ~/.netrc'\n")
@@ -44,30 +44,6 @@ func (w *writer) head() {
 		w.set("archive", absolute(w.Image.Reference.Path))
 	}
 	w.raw("if [ \"$(id -u)\" -eq 0 ]; then owners=--same-owner; else owners=--no-same-owner; fi\n")
-}
-
-// net is the function that calls curl as all its callers want it.
-func (w *writer) net() string {
-	if w.Image.Reference.Transport != pull.Registry {
-		return ""
-	}
-	o := &writer{}
-	protocols := "=https"
-	if strings.HasPrefix(w.Origins[0], "http:") || len(w.Origins) > 1 {
-		protocols = "=http,https"
-	}
-	options := []string{"--silent", "--show-error", "--globoff", "--proto", protocols, "--proto-redir", protocols}
-	timing := []string{"--connect-timeout", "15", "--speed-limit", "1", "--speed-time", "30", "--retry", "5"}
-	o.raw("\n# net ARG...: curl, patient but not endlessly.\nnet() {\n")
-	if w.SkipTLSVerify {
-		options = append(options, "--insecure")
-	}
-	o.raw("\tcurl " + strings.Join(options, " ") + " \\\n\t\t" + strings.Join(timing, " "))
-	if w.CertDir != "" {
-		o.raw(` --cacert "$tmp/ca"`)
-	}
-	o.raw(" \"$@\"\n}\n")
-	return o.lines.String()
 }
 
 // prepare writes what comes before anything of the image is there.

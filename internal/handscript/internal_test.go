@@ -73,16 +73,23 @@ func TestChosen(t *testing.T) {
 
 // TestFunctions knows each function by its name, and adds those that one uses.
 func TestFunctions(t *testing.T) {
-	for _, f := range functions() {
+	all := map[string]bool{"mirrors": true, "certificates": true}
+	for _, f := range append(functions(nil), functions(all)...) {
 		if !strings.Contains(f.text, "\n"+f.name+"() {\n") || !strings.HasPrefix(f.text, "# "+f.name) {
 			t.Errorf("function %q: %s", f.name, f.text)
 		}
 	}
-	text := needed("blob a b c d\n")
+	text := needed("blob a b c d\n", nil)
 	for _, name := range []string{"blob", "fetch", "request", "login", "token", "parameter", "password", "verify", "die", "say"} {
 		if !strings.Contains(text, "\n"+name+"() {\n") {
 			t.Errorf("%s is missing", name)
 		}
+	}
+	if strings.Contains(text, "mirror") || strings.Contains(text, "#if") || strings.Contains(text, "#end") {
+		t.Errorf("for a registry alone: %s", text)
+	}
+	if with := needed("fetch\n", all); !strings.Contains(with, "\nmirrored() {\n") || !strings.Contains(with, "\nonward() {\n") {
+		t.Errorf("with mirrors and certificates: %s", with)
 	}
 	if strings.Contains(text, "whiteout() {") {
 		t.Error("whiteout is there and nobody uses it")

@@ -87,7 +87,7 @@ func TestHostileChallenge(t *testing.T) {
 	if img.Reference, err = pull.ParseReference(listener.Addr().String() + "/a/b:c"); err != nil {
 		t.Fatal(err)
 	}
-	script := img.script(func(s *handscript.Script) { s.Origins = []string{server.URL} })
+	script := img.script(func(s *handscript.Script) { s.Endpoints = []pull.Endpoint{{URLs: []string{server.URL + "/v2"}}} })
 	code, out := img.run(shells()[0], strings.Replace(script, "--retry 5", "--retry 0", 1))
 	if code == 0 || !strings.Contains(out, "token: from") || strings.ContainsAny(out, "\x1b\x07") {
 		t.Errorf("status %d: %q", code, out)

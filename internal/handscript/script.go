@@ -28,12 +28,9 @@ type Script struct {
 	Options bundle.Options
 	// Mount leaves the overlay mounted.
 	Mount bool
-	// Origins are the registry's URLs in the order in which they are tried;
-	// for an image of a registry.
-	Origins []string
-	// SkipTLSVerify and CertDir are the options of the command line.
-	SkipTLSVerify bool
-	CertDir       string
+	// Endpoints are where content comes from, in the order in which they are
+	// tried, the registry last; for an image of a registry.
+	Endpoints []pull.Endpoint
 }
 
 // UnsupportedError reports a source that a script cannot read.
@@ -63,7 +60,7 @@ func (s *Script) Write(ctx context.Context, w io.Writer) (warnings []string, err
 		return nil, err
 	}
 	_, err = io.WriteString(w, o.whole())
-	return result.Warnings, err
+	return append(result.Warnings, s.lacks()...), err
 }
 
 // flat says whether the root file system is to be a plain tree.

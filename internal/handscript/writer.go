@@ -21,13 +21,13 @@ type writer struct {
 // whole is the script.
 func (w *writer) whole() string {
 	body := w.lines.String()
-	functions := needed(body + w.net() + trapLine)
+	functions := needed(body+w.sourceFunctions()+trapLine, w.conditions())
 	head := &writer{Script: w.Script, spec: w.spec}
 	head.head()
 	if strings.Contains(functions, "$kind") {
 		head.set("kind", w.Record.RootFS)
 	}
-	return head.lines.String() + w.net() + functions + body
+	return head.lines.String() + w.sourceFunctions() + functions + body
 }
 
 // trapLine is all that calls finish.
