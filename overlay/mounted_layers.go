@@ -43,8 +43,10 @@ func (s *Store) findable(chains []ChainID) findable {
 	f := findable{map[inode]ChainID{}, map[string]ChainID{}}
 	for _, c := range chains {
 		f.names[c.name()], f.names[c.short()] = c, c
-		if i, err := inodeOf(s.layout.diff(c)); err == nil {
-			f.inodes[i] = c
+		// A link is damage; what it leads to is no layer, whoever uses it.
+		var st unix.Stat_t
+		if sys.Lstat(s.layout.diff(c), &st) == nil {
+			f.inodes[inode{st.Dev, st.Ino}] = c
 		}
 	}
 	return f

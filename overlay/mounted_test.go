@@ -86,6 +86,27 @@ func TestMountsKeepLayers(t *testing.T) {
 	})
 }
 
+// What a damaged layer's link leads to may be mounted by anybody.
+func TestMountsOfLinkKeepNothing(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	dir, outside, target := t.TempDir(), t.TempDir(), t.TempDir()
+	a, _ := twoImages(t, dir)
+	if err := overlay.Mount(overlay.MountOptions{Lower: []string{outside, t.TempDir()}, Target: target, ReadOnly: true}); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Rename(a[1].Dir, a[1].Dir+".old"), os.Symlink(outside, a[1].Dir)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := open(t, dir).Remove(t.Context(), "a:1"); err != nil {
+		t.Error(err)
+	}
+	if err := overlay.Unmount(target); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Others' mounts may have names that lead, here, to a file system that never
 // answers. Nobody waits for it, and such a name still keeps a layer.
 func TestMountsNeverAnswering(t *testing.T) {
@@ -152,7 +173,7 @@ func neverAnswers(t *testing.T, dir string) {
 // mountElsewhere mounts in the namespace of a process that lives until end.
 func mountElsewhere(t *testing.T, command string) (end func()) {
 	t.Helper()
-	cmd := exec.Command("sh", "-c", command+" && echo mounted && exec sleep 60")
+	cmd := exec.Command("sh", "-c", command+" && echo mounted && exec sleep 1h")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
