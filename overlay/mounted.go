@@ -12,12 +12,15 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
+
+	"github.com/byhand/byhand/internal/sys"
 )
 
 // stacked is an overlay mount of some mount namespace.
 type stacked struct {
 	target string // as the process sees it
 	pid    int    // a process that has the mount, 0 for this one
+	alien  bool   // that process is an ordinary user's
 	lower  []string
 }
 
@@ -74,7 +77,15 @@ func overlaysOf(pid int) []stacked {
 	if err != nil {
 		return nil
 	}
-	return stackedOf(infos, pid)
+	mounts := stackedOf(infos, pid)
+	var st unix.Stat_t
+	if err := sys.Fstat(int(f.Fd()), &st); err == nil && st.Uid == 0 {
+		return mounts
+	}
+	for i := range mounts {
+		mounts[i].alien = true
+	}
+	return mounts
 }
 
 func isOverlay(m *mountinfo.Info) (skip, stop bool) { return m.FSType != "overlay", false }

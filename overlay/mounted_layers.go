@@ -2,6 +2,7 @@ package overlay
 
 import (
 	"errors"
+	"fmt"
 	"path/filepath"
 	"slices"
 
@@ -20,7 +21,10 @@ func (s *Store) addMounts(users map[ChainID][]string, mounts []stacked) error {
 	known := s.findable(chains)
 	for _, m := range mounts {
 		for _, dir := range m.lower {
-			c, ok := known.find(dir, m.pid)
+			c, ok, err := known.find(dir, m.alien)
+			if err != nil {
+				return fmt.Errorf("look at %s: %w", m, err)
+			}
 			if ok && !slices.Contains(users[c], bundleUser(filepath.Dir(m.target))) && !slices.Contains(users[c], m.String()) {
 				users[c] = append(users[c], m.String())
 			}
@@ -52,26 +56,29 @@ func (s *Store) findable(chains []ChainID) findable {
 	return f
 }
 
-// find returns the layer that an overlay mount of the process pid, 0 for this
-// one, calls dir. In another mount namespace the name is anybody's choice, and
-// may lead here to a file system that never answers, of which a user can mount
-// one at any time. So it is looked up in the kernel's memory alone, where what
-// is mounted always is; only of what links make of the way there that may be
-// gone. Then the name has to say enough: it may keep a layer for another store
-// that has the same, and frees none that is in use.
-func (f findable) find(dir string, pid int) (ChainID, bool) {
-	if !filepath.IsAbs(dir) {
-		return f.named(dir) // whatever it was relative to
-	}
+// find returns the layer that an overlay mount calls dir. In a user's mount
+// namespace, an alien's, the name is the user's choice, and may lead here to a
+// file system that never answers, of which a user can mount one at any time. So
+// it is looked up in the kernel's memory, where what is mounted always is; only
+// of what links make of the way there that may be gone. Then the name has to say
+// enough: it may keep a layer for another store that has the same, and frees
+// none that is in use.
+func (f findable) find(dir string, alien bool) (ChainID, bool, error) {
 	i, err := inodeAtHand(dir)
-	if errors.Is(err, unix.EAGAIN) && pid == 0 || errors.Is(err, errors.ErrUnsupported) {
+	if errors.Is(err, unix.EAGAIN) && !alien || errors.Is(err, errors.ErrUnsupported) {
 		i, err = inodeOf(dir)
 	}
-	if err != nil {
-		return f.named(dir)
+	for _, own := range []error{unix.EMFILE, unix.ENFILE, unix.ENOMEM} {
+		if errors.Is(err, own) {
+			return "", false, err
+		}
+	}
+	if err != nil || !filepath.IsAbs(dir) { // whatever it was relative to
+		c, ok := f.named(dir)
+		return c, ok, nil
 	}
 	c, ok := f.inodes[i]
-	return c, ok
+	return c, ok, nil
 }
 
 // resolveCached is RESOLVE_CACHED of openat2(2), which package unix lacks.

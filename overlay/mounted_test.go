@@ -73,7 +73,7 @@ func TestMountsKeepLayers(t *testing.T) {
 	t.Run("elsewhere", func(t *testing.T) {
 		dir, target := t.TempDir(), t.TempDir()
 		a, _ := twoImages(t, dir)
-		end := mountElsewhere(t, overlay.MountCommand(overlay.MountOptions{Lower: []string{a[0].Dir, a[1].Dir}, Target: target, ReadOnly: true}))
+		end := mountElsewhere(t, 0, overlay.MountCommand(overlay.MountOptions{Lower: []string{a[0].Dir, a[1].Dir}, Target: target, ReadOnly: true}))
 		s := open(t, dir)
 		_, err := s.Remove(t.Context(), "a:1")
 		if e := as[*overlay.InUseError](t, err); !strings.Contains(e.Error(), "of process ") {
@@ -129,8 +129,9 @@ func TestMountsNeverAnswering(t *testing.T) {
 		return fmt.Sprintf("mount -t overlay -o ro,lowerdir=%s:%s overlay %s", top, base, target)
 	}
 	moved := func(l overlay.Layer) string { return store + strings.TrimPrefix(l.Dir, dir) }
-	mountElsewhere(t, mount(filepath.Join(silent, "theirs/a"), filepath.Join(silent, "theirs/b"), theirs))
-	mountElsewhere(t, mount(moved(a[0]), moved(a[1]), target))
+	const nobody = 65534
+	mountElsewhere(t, nobody, mount(filepath.Join(silent, "theirs/a"), filepath.Join(silent, "theirs/b"), theirs))
+	mountElsewhere(t, nobody, mount(moved(a[0]), moved(a[1]), target))
 	if err := unix.Unmount(store, 0); err != nil {
 		t.Fatal(err)
 	}
@@ -170,10 +171,12 @@ func neverAnswers(t *testing.T, dir string) {
 	})
 }
 
-// mountElsewhere mounts in the namespace of a process that lives until end.
-func mountElsewhere(t *testing.T, command string) (end func()) {
+// mountElsewhere mounts in the namespace of a process of the user uid that lives
+// until end.
+func mountElsewhere(t *testing.T, uid int, command string) (end func()) {
 	t.Helper()
-	cmd := exec.Command("sh", "-c", command+" && echo mounted && exec sleep 1h")
+	script := fmt.Sprintf("%s && exec setpriv --reuid=%d sh -c 'echo mounted && exec sleep 600'", command, uid)
+	cmd := exec.Command("sh", "-c", script)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
 	out, err := cmd.StdoutPipe()
 	if err != nil {

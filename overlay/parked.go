@@ -24,6 +24,7 @@ const parkedVersion = 1
 // any bytes, so that it is no JSON.
 type parkedFile struct {
 	Version int
+	Format  Format // a store that holds no layer yet can still get another
 	Counts  unpack.Counts
 	Bytes   int64
 	TarSize int64
@@ -37,10 +38,13 @@ type parkedFile struct {
 // that fails it stays this process's own. The caller holds the chain's lock.
 func (st *staged) park() {
 	s, t := st.task.adder.store, st.task
+	if t.again {
+		return // a repair trusts nothing that was there before it
+	}
 	file := filepath.Join(st.path, nameParked)
 	path := s.layout.parked(t.chain, s.boot)
 	err := writeParked(file, parkedFile{
-		Version: parkedVersion, Counts: st.result.Counts, Bytes: st.result.Bytes, TarSize: st.result.TarSize,
+		Version: parkedVersion, Format: s.ownFormat(), Counts: st.result.Counts, Bytes: st.result.Bytes, TarSize: st.result.TarSize,
 		Pending: st.result.Pending, Skipped: st.skipped, NotKept: st.notKept,
 	})
 	if err == nil {
@@ -80,7 +84,11 @@ func (t *task) adopt() (*staged, error) {
 	s := t.adder.store
 	st := &staged{task: t, path: s.layout.parked(t.chain, s.boot), parked: true}
 	f, err := readParked(filepath.Join(st.path, nameParked))
-	if errors.Is(err, fs.ErrNotExist) || t.again {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err == nil && (t.again || f.Format != s.ownFormat()) {
+		st.discard()
 		return nil, nil
 	}
 	if err == nil {

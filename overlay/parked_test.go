@@ -86,9 +86,11 @@ func TestParked(t *testing.T) {
 		between func(t *testing.T, dir string)
 		opened  int32 // each, in all
 		warned  int
+		format  bool // the second time the store gets another
 	}{
-		"as they are": {func(*testing.T, string) {}, 1, 0},
-		"damaged":     {damage("parked"), 2, 2},
+		"as they are":    {func(*testing.T, string) {}, 1, 0, false},
+		"another format": {func(*testing.T, string) {}, 2, 0, true},
+		"damaged":        {damage("parked"), 2, 2, false},
 		"no tree": {func(t *testing.T, dir string) {
 			t.Helper()
 			for _, p := range parked(t, dir) {
@@ -96,7 +98,7 @@ func TestParked(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-		}, 2, 2},
+		}, 2, 2, false},
 		"another boot": {func(t *testing.T, dir string) {
 			t.Helper()
 			for _, p := range parked(t, dir) {
@@ -105,7 +107,7 @@ func TestParked(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-		}, 2, 0},
+		}, 2, 0, false},
 		"pruned": {func(t *testing.T, dir string) {
 			t.Helper()
 			if _, err := open(t, dir).Prune(t.Context()); err != nil {
@@ -114,7 +116,7 @@ func TestParked(t *testing.T) {
 			if left := staging(t, dir); len(left) > 0 {
 				t.Errorf("Prune leaves %q", left)
 			}
-		}, 2, 0},
+		}, 2, 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -127,6 +129,7 @@ func TestParked(t *testing.T) {
 			again := parkedStack(t, dir, nil)
 			warned, adopted := 0, 0
 			o := options()
+			o.UserXattr = o.UserXattr != c.format
 			events := make(chan overlay.EventKind, 100)
 			o.Observe = func(e overlay.Event) { events <- e.Kind }
 			addAll(t, openWith(t, dir, o), again...)

@@ -106,6 +106,9 @@ func (d *layerDir) openRecord() (io.ReadCloser, error) {
 	if errors.Is(err, unix.ENOENT) {
 		return nil, &NoRecordError{}
 	}
+	if err != nil && isLocal(err) {
+		return nil, &os.PathError{Op: "open", Path: nameRecord, Err: err}
+	}
 	if err != nil {
 		return nil, &unpack.RecordError{Reason: err.Error()}
 	}
