@@ -87,27 +87,52 @@ func TestTerminal(t *testing.T) {
 	})
 }
 
-// TestCompletion presses Tab in bash.
+// TestCompletion presses Tab in each of the shells.
 func TestCompletion(t *testing.T) {
-	testneed.Tool(t, "bash", "tmux")
+	testneed.Tool(t, "bash", "zsh", "fish", "tmux")
 	l := newLab(t)
 	registry := l.serve("lab/demo:v1=oci:" + shared.image)
 	l.must(l.byhand("pull", registry+"/lab/demo:v1"))
-	term := newTerminal(t, 120, 24)
-	term.enter("PATH=" + filepath.Dir(shared.byhand) + ":$PATH; export BYHAND_STORE=" + l.path("store") +
-		"; eval \"$(byhand completion bash)\"; clear")
-	for typed, want := range map[string]string{
-		"byhand pull-a":                        "byhand pull-and-unpack ",
-		"byhand run --netw":                    "byhand run --network ",
-		"byhand run --network=ho":              "byhand run --network=host",
-		"byhand inspect " + registry[:4]:       "byhand inspect " + registry + "/lab/demo:v1",
-		"byhand inspect " + registry + "/lab/": "byhand inspect " + registry + "/lab/demo:v1",
+	l.must(l.byhand("bundle", "--rootfs", "flat", "--user", "0", registry+"/lab/demo:v1", l.path("box")))
+	l.must(l.run("touch", l.path("page one.html")))
+	rc := func(name string, lines ...string) string {
+		file := l.path(name)
+		if err := os.WriteFile(file, []byte(strings.Join(append(lines, "clear", "echo ready\n"), "\n")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	setup := "PATH=" + filepath.Dir(shared.byhand) + ":$PATH BYHAND_STORE=" + l.path("store") + " ZDOTDIR=" + l.path(".")
+	zshrc := rc(".zshrc", "PS1='$ '", "unsetopt autolist beep", "autoload -Uz compinit", "compinit -D -u", `eval "$(byhand completion zsh)"`)
+	for shell, start := range map[string]string{
+		"bash": ". " + rc("bashrc", `eval "$(byhand completion bash)"`),
+		"zsh":  "exec zsh --no-global-rcs # reads " + zshrc,
+		"fish": "exec fish --no-config --init-command 'source " + rc("fishrc", "function fish_prompt; printf '$ '; end",
+			"set -g fish_autosuggestion_enabled 0", "byhand completion fish | source") + "'",
 	} {
-		term.tmux("send-keys", "-t", "byhand", "C-u", "C-l")
-		term.await(func(s string) bool { return strings.TrimSpace(s) == "$" })
-		term.tmux("send-keys", "-t", "byhand", "-l", typed)
-		term.tmux("send-keys", "-t", "byhand", "Tab")
-		term.await(func(s string) bool { return strings.Contains(s+" ", want) })
+		t.Run(shell, func(t *testing.T) {
+			term := newTerminal(t, 160, 24)
+			term.enter("export " + setup + "; " + start)
+			term.await(func(s string) bool { return strings.Contains(s, "\nready\n") || strings.HasPrefix(s, "ready\n") })
+			for typed, want := range map[string]string{
+				"byhand pull-a":                        "byhand pull-and-unpack ",
+				"byhand run --netw":                    "byhand run --network ",
+				"byhand run --network n":               "byhand run --network none",
+				"byhand run --network=ho":              "byhand run --network=host",
+				"byhand overlay umo":                   "byhand overlay umount ",
+				"byhand inspect " + registry[:4]:       "byhand inspect " + registry + "/lab/demo:v1",
+				"byhand inspect " + registry + "/lab/": "byhand inspect " + registry + "/lab/demo:v1",
+				"byhand overlay show " + l.path("b"):   "byhand overlay show " + l.path("box"),
+				"byhand report x -o " + l.path("pa"):   "byhand report x -o " + l.path(`page\ one.html`),
+			} {
+				term.tmux("send-keys", "-t", "byhand", "C-u", "C-l")
+				term.await(func(s string) bool { return strings.TrimSpace(s) == "$" })
+				term.tmux("send-keys", "-t", "byhand", "-l", typed)
+				term.await(func(s string) bool { return strings.Contains(s, typed) })
+				term.tmux("send-keys", "-t", "byhand", "Tab")
+				term.await(func(s string) bool { return strings.Contains(s+" ", want) })
+			}
+		})
 	}
 }
 

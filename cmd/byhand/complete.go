@@ -166,9 +166,6 @@ func (a *arranger) storeDir() string {
 		if dir, ok := strings.CutPrefix(a.globals[i], "--store="); ok {
 			return dir
 		}
-		if i > 0 && a.globals[i-1] == "--store" {
-			return a.globals[i]
-		}
 	}
 	if dir := os.Getenv(storeVariable); dir != "" {
 		return dir

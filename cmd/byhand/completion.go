@@ -42,10 +42,21 @@ _byhand() {
 if [[ "${funcstack[1]}" = _byhand ]]; then _byhand "$@"; else compdef _byhand byhand; fi
 `,
 		"fish": `function __byhand_complete
-	set -l words (commandline -opc) (commandline -ct)
-	$words ` + completeFlag + ` 2>/dev/null
+	set -l last (commandline -ct)
+	set -l words (commandline -opc) "$last"
+	set -l proposals ($words ` + completeFlag + ` 2>/dev/null)
+	if set -q proposals[1]
+		printf '%s\n' $proposals
+		return
+	end
+	# of --store=/srv the shell knows the part behind the sign
+	set -l path (string replace -r '^--[^=]*=' '' -- "$last")
+	set -l option (string sub -l (math (string length -- "$last") - (string length -- "$path")) -- "$last")
+	for found in (__fish_complete_path "$path")
+		printf '%s%s\n' "$option" "$found"
+	end
 end
-complete -c byhand -a '(__byhand_complete)'
+complete -c byhand -f -a '(__byhand_complete)'
 `,
 	}
 }
