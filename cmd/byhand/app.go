@@ -36,7 +36,7 @@ func run(ctx context.Context, argv []string, std streams) int {
 }
 
 func newApp(std streams) *cli.App {
-	return &cli.App{
+	app := &cli.App{
 		Name:  "byhand",
 		Usage: "run a container by hand: pull, verify, unpack, bundle",
 		UsageText: "byhand [GLOBAL OPTIONS] COMMAND [OPTIONS] ARGS\n\n" +
@@ -63,6 +63,8 @@ func newApp(std streams) *cli.App {
 			return cli.ShowAppHelp(c)
 		},
 	}
+	setHelp(app)
+	return app
 }
 
 func asUsage(_ *cli.Context, err error, _ bool) error { return &usageError{err.Error()} }

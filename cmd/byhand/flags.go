@@ -24,16 +24,16 @@ func globalFlags() []cli.Flag {
 		},
 		&cli.BoolFlag{Name: "sync", Usage: "wait for the disk before a layer counts"},
 		&cli.StringSliceFlag{
-			Name: "limit", Usage: "set a limit, as in entries=5000000 or bytes=100G (`NAME=VALUE`, repeatable)",
+			Name: "limit", Usage: "set the limit `NAME=VALUE`, as in entries=5000000 or bytes=100G (repeatable)",
 		},
 		&cli.StringFlag{
 			Name: "progress", Usage: "show progress as `auto|tty|plain|json|none`", Value: "auto",
 		},
 		&cli.BoolFlag{Name: "json", Usage: "print JSON: tables, and what a pull took"},
-		&cli.BoolFlag{Name: "explain", Usage: "narrate every step on standard error, with the shell commands that do the same"},
+		&cli.BoolFlag{Name: "explain", Usage: "tell every step on standard error, with shell commands that do the same"},
 		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "no progress and no warnings"},
 		&cli.StringFlag{
-			Name: "log-level", Usage: "say on standard error `error|warn|info|debug` and what is graver", Value: "info",
+			Name: "log-level", Usage: "what to say on standard error: `error|warn|info|debug` and graver", Value: "info",
 		},
 		&cli.BoolFlag{Name: "version", Usage: "print the version"},
 	}, registryFlags()...)

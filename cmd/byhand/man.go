@@ -127,31 +127,9 @@ func manText(text string) string {
 func manOptions(title string, flags []cli.Flag) string {
 	var out strings.Builder
 	for _, f := range flags {
-		if v, ok := f.(cli.VisibleFlag); ok && !v.IsVisible() {
-			continue
-		}
-		d, ok := f.(cli.DocGenerationFlag)
+		head, usage, ok := option(f)
 		if !ok {
 			continue
-		}
-		value, usage := placeholder(d.GetUsage())
-		var names []string
-		for _, n := range f.Names() {
-			dash := "--"
-			if len(n) == 1 {
-				dash = "-"
-			}
-			names = append(names, dash+n)
-		}
-		head := strings.Join(names, ", ")
-		if d.TakesValue() && value != "" {
-			head += " " + value
-		}
-		if text := d.GetDefaultText(); text != "" && text != "false" {
-			usage += " (default: " + strings.Trim(text, `"`) + ")"
-		}
-		for _, env := range d.GetEnvVars() {
-			usage += " [$" + env + "]"
 		}
 		out.WriteString(manItem(head, usage))
 	}

@@ -21,6 +21,8 @@ func overlayCommand(std streams) *cli.Command {
 		Name:      "overlay",
 		Usage:     "mount, unmount or show a bundle's overlay",
 		UsageText: "byhand overlay mount|umount|show DIR",
+		Description: "DIR is a bundle, whose layers are mounted, topmost first, as one tree on DIR/rootfs,\n" +
+			"with DIR/upper for what is written.\n\n   byhand overlay show ./alpine",
 		Subcommands: []*cli.Command{
 			overlaySub(std, "mount", "mount the bundle's overlay on DIR/rootfs", doOverlayMount,
 				&cli.BoolFlag{Name: "read-only", Usage: "mount the lower dirs alone, without DIR/upper"}),
@@ -35,7 +37,8 @@ func overlayCommand(std streams) *cli.Command {
 func overlaySub(std streams, name, usage string, h handler, flags ...cli.Flag) *cli.Command {
 	return &cli.Command{
 		Name: name, Usage: usage, UsageText: "byhand overlay " + name + " DIR",
-		Flags: flags, Action: action(std, operands{min: 1, max: 1}, h),
+		Description: "   byhand overlay " + name + " ./alpine",
+		Flags:       flags, Action: action(std, operands{min: 1, max: 1}, h),
 	}
 }
 

@@ -22,7 +22,7 @@ func serveCommand(std streams) *cli.Command {
 			&cli.StringFlag{Name: "listen", Usage: "listen on the loopback `ADDRESS:PORT`", DefaultText: "a free port of 127.0.0.1"},
 			&cli.BoolFlag{Name: "token-auth", Usage: "make clients get a token first, as public registries do"},
 			&cli.StringFlag{Name: "token-user", Usage: "with --token-auth, give tokens to `USER:PASSWORD` alone"},
-			&cli.DurationFlag{Name: "token-life", Usage: "with --token-auth, how long a token is good for, as in 30s", DefaultText: "5m"},
+			&cli.DurationFlag{Name: "token-life", Usage: "with --token-auth, a token is good for `TIME`, as in 30s", DefaultText: "5m"},
 		},
 		Action: action(std, operands{min: 1, max: -1}, doServe),
 	}
