@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 
 	"github.com/urfave/cli/v2"
@@ -42,12 +43,20 @@ func doExport(ctx context.Context, t *imageTree) error {
 	s.endProgress()
 	if isStdout(out) {
 		s.explain.Exported("", "")
-		return t.Export(ctx, &resultWriter{s.std.out})
+		return t.write(ctx, &resultWriter{s.std.out})
 	}
-	d, err := outputFile(out, func(w io.Writer) error { return t.Export(ctx, w) })
+	d, err := outputFile(out, func(w io.Writer) error { return t.write(ctx, w) })
 	if err != nil {
 		return err
 	}
 	s.explain.Exported(out, d)
 	return s.println(d)
+}
+
+// write writes the tar, and names the image in an error.
+func (t *imageTree) write(ctx context.Context, w io.Writer) error {
+	if err := t.Export(ctx, w); err != nil {
+		return fmt.Errorf("export %s: %w", t.img.Reference, err)
+	}
+	return nil
 }

@@ -57,6 +57,9 @@ func outputFile(path string, write func(io.Writer) error) (digest.Digest, error)
 func writeBeside(path, target string, write func(io.Writer) error) (_ digest.Digest, err error) {
 	f, err := os.CreateTemp(filepath.Dir(target), "."+filepath.Base(target)+".*")
 	if err != nil {
+		if temp, ok := errors.AsType[*fs.PathError](err); ok { // its name tells nobody anything
+			err = fmt.Errorf("make a file in %s: %w", filepath.Dir(target), temp.Err)
+		}
 		return "", storageError(path, err)
 	}
 	defer func() {
