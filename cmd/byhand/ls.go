@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"path"
@@ -48,7 +49,7 @@ type fileRow struct {
 	UID     uint32            `json:"uid"`
 	GID     uint32            `json:"gid"`
 	Size    int64             `json:"size"`
-	ModTime time.Time         `json:"modTime"`
+	ModTime fileTime          `json:"modTime"`
 	Link    string            `json:"link,omitempty"`
 	Major   uint32            `json:"major,omitempty"`
 	Minor   uint32            `json:"minor,omitempty"`
@@ -59,6 +60,13 @@ type fileRow struct {
 	name string // to be printed
 	mode string // as ls writes it
 }
+
+// fileTime is a file's time. Those beyond the year 9999, which time.Time refuses
+// to write in JSON, have as many digits as they need.
+type fileTime struct{ time.Time }
+
+// MarshalJSON hides that of time.Time.
+func (t fileTime) MarshalJSON() ([]byte, error) { return json.Marshal(t.Format(time.RFC3339Nano)) }
 
 func doLs(ctx context.Context, t *imageTree) error {
 	s := t.session
@@ -144,7 +152,7 @@ func (t *imageTree) files(ctx context.Context) (func(fn func(*fileRow) error) er
 func (t *imageTree) fileRow(e *imagetree.Entry, name string) *fileRow {
 	r := &fileRow{
 		Path: rooted(e.Name), Bytes: oddBytes(rooted(e.Name)), Type: fileType(e.Mode), Mode: fmt.Sprintf("%04o", e.Mode&0o7777), UID: e.UID, GID: e.GID,
-		Size: e.Size, ModTime: e.ModTime.UTC(), Link: e.Link, Major: e.Major, Minor: e.Minor,
+		Size: e.Size, ModTime: fileTime{e.ModTime.UTC()}, Link: e.Link, Major: e.Major, Minor: e.Minor,
 		Layer: e.Layer, name: name, mode: modeString(e.Mode),
 	}
 	if e.Layer <= len(t.img.Layers) { // an image may have none
