@@ -5,6 +5,7 @@
 package logins
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,7 +36,9 @@ type Finder struct {
 	Explicit *Login
 	Host     string
 
-	// AuthFile is looked at first among the files, and must exist.
+	// AuthFile is the one file to look at, and must exist. It goes before the
+	// one that REGISTRY_AUTH_FILE names, of which the same holds: who names a
+	// file does not mean other logins to be used, as with podman and skopeo.
 	AuthFile string
 
 	// UID is whose files are looked for; nil means this process's user. In a
@@ -98,13 +101,10 @@ func (f Finder) files() []file {
 	if getenv == nil {
 		getenv = os.Getenv
 	}
+	if p := cmp.Or(f.AuthFile, getenv("REGISTRY_AUTH_FILE")); p != "" {
+		return []file{{p, true}}
+	}
 	var list []file
-	if f.AuthFile != "" {
-		list = append(list, file{f.AuthFile, true})
-	}
-	if p := getenv("REGISTRY_AUTH_FILE"); p != "" {
-		list = append(list, file{p, true})
-	}
 	if d := getenv("XDG_RUNTIME_DIR"); d != "" {
 		list = append(list, file{filepath.Join(d, "containers/auth.json"), false})
 	} else {

@@ -171,16 +171,46 @@ func TestForms(t *testing.T) {
 // TestBrokenFirst goes on behind a broken file.
 func TestBrokenFirst(t *testing.T) {
 	p := newPlaces(t)
-	p.env["REGISTRY_AUTH_FILE"] = filepath.Join(p.dir, "missing.json")
 	p.write(t, "run/containers/auth.json", "broken")
+	p.write(t, "home/.config/containers/auth.json", `{"auths":{"h":{"auth":"?"}}}`)
 	p.write(t, "home/.docker/config.json", authFile(map[string]string{"h": "jo"}))
 	l, source, err := logins.Finder{Getenv: p.getenv}.Find(t.Context(), "h/app")
 	if l.Username != "jo" || !strings.HasSuffix(source, "config.json") {
 		t.Errorf("got %q from %s", l.Username, source)
 	}
-	for _, part := range []string{"missing.json", "run/containers/auth.json"} {
+	for _, part := range []string{".config/containers/auth.json", "run/containers/auth.json"} {
 		if err == nil || !strings.Contains(err.Error(), part) {
 			t.Errorf("error %v does not name %s", err, part)
+		}
+	}
+}
+
+// TestNamedAlone has a login where it would be looked for if no file were
+// named.
+func TestNamedAlone(t *testing.T) {
+	p := newPlaces(t)
+	p.write(t, "home/.docker/config.json", authFile(map[string]string{"h": "jo"}))
+	named := map[string]string{
+		"without a login": p.write(t, "none.json", "{}"),
+		"broken":          p.write(t, "broken.json", "broken"),
+		"missing":         filepath.Join(p.dir, "missing.json"),
+	}
+	for what, file := range named {
+		for _, by := range []string{"option", "environment"} {
+			f := logins.Finder{Getenv: p.getenv}
+			delete(p.env, "REGISTRY_AUTH_FILE")
+			if by == "option" {
+				f.AuthFile = file
+			} else {
+				p.env["REGISTRY_AUTH_FILE"] = file
+			}
+			l, source, err := f.Find(t.Context(), "h/app")
+			if l != (logins.Login{}) || (err != nil) != (what != "without a login") {
+				t.Errorf("file %s, by %s: got %q from %s, error %v", what, by, l.Username, source, err)
+			}
+			if strings.Contains(source, "config.json") {
+				t.Errorf("file %s, by %s: source %q", what, by, source)
+			}
 		}
 	}
 }
