@@ -96,6 +96,11 @@ func newSession(c *call) (*session, error) {
 		UserAgent:     "byhand/" + version(),
 	}
 	if dir := c.flags.String("cert-dir"); dir != "" {
+		// The client takes it as it comes if one of the usual places is not
+		// there. One that is named is meant to be; with the slash, no file is.
+		if _, err := os.Stat(dir + "/"); err != nil {
+			return nil, fmt.Errorf("read certificates from --cert-dir: %w", err)
+		}
 		s.client.CertDirs = []string{dir}
 	}
 	if c.flags.IsSet("hosts-dir") {
