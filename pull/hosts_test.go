@@ -448,6 +448,36 @@ func TestTLS(t *testing.T) {
 	}
 }
 
+// TestCertificateRemedy has certificates that no authority makes good.
+func TestCertificateRemedy(t *testing.T) {
+	t.Parallel()
+	ca := newAuthority(t)
+	ca.names = []string{"localhost"}
+	other := newAuthority(t)
+	for _, tt := range []struct {
+		name, host string
+		verify     x509.VerifyOptions
+		want       string
+	}{
+		{"no authority", "localhost", x509.VerifyOptions{Roots: other.pool()}, "--cert-dir"},
+		{"name", "registry.test", x509.VerifyOptions{Roots: ca.pool()}, "by a name"},
+		{"expired", "localhost", x509.VerifyOptions{Roots: ca.pool(), CurrentTime: time.Now().Add(48 * time.Hour)}, "a new certificate"},
+	} {
+		text, _ := ca.pair("server")
+		block, _ := pem.Decode(text)
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tt.verify.DNSName = tt.host
+		_, err = cert.Verify(tt.verify)
+		err = &tls.CertificateVerificationError{Err: err}
+		if got := certificateRemedy(err); !strings.Contains(got, tt.want) {
+			t.Errorf("%s: %v; %s", tt.name, err, got)
+		}
+	}
+}
+
 // TestClientCertificateStays is not shown to a host that the registry
 // redirects to.
 func TestClientCertificateStays(t *testing.T) {

@@ -288,8 +288,7 @@ func (r *registry) failure(j *job, e *endpoint, err error) error {
 		return &UnreachableError{Host: host, Err: fmt.Errorf(
 			"%w; if it wants a client certificate, put NAME.cert and NAME.key into a directory for --cert-dir", err)}
 	case isCertificateError(err):
-		return &UnreachableError{Host: host, Err: fmt.Errorf(
-			"%w; put the authority's certificate into a directory for --cert-dir, or give --tls-verify=false", err)}
+		return &UnreachableError{Host: host, Err: fmt.Errorf("%w; %s", err, certificateRemedy(err))}
 	case wrongProtocol(err):
 		return &UnreachableError{Host: host, Err: errors.New("it speaks plain HTTP; give --plain-http if its network can be trusted")}
 	default:

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -322,6 +323,21 @@ func otherSchemeMayWork(err error, host string) bool {
 func isCertificateError(err error) bool {
 	var verify *tls.CertificateVerificationError
 	return errors.As(err, &verify) || isAlert(err)
+}
+
+// certificateRemedy says what may help where the host's certificate was refused.
+func certificateRemedy(err error) string {
+	var (
+		name    x509.HostnameError
+		invalid x509.CertificateInvalidError
+	)
+	switch {
+	case errors.As(err, &name):
+		return "call the registry by a name that its certificate has, or give --tls-verify=false"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "the registry needs a new certificate, unless the clock here is wrong; --tls-verify=false takes the old one"
+	}
+	return "put the authority's certificate into a directory for --cert-dir, or give --tls-verify=false"
 }
 
 // isAlert reports whether TLS ended with an alert. crypto/tls has no exported
