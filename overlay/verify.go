@@ -18,7 +18,6 @@ type Verdict string
 const (
 	Match    Verdict = "match"
 	Mismatch Verdict = "MISMATCH"
-	Missing  Verdict = "missing"
 	// Unproved is something that nothing on disk can prove or refute.
 	Unproved Verdict = "unproved"
 )
@@ -153,7 +152,7 @@ func (s *Store) verifyLayers(ctx context.Context, ids []digest.Digest, blobs []b
 	for i, p := range v.proofs {
 		check := v.check(p)
 		// An image that was only pulled has blobs and no lower dirs.
-		if check.Verdict == Missing && i < len(blobs) && blobs[i].kept {
+		if p.absent && i < len(blobs) && blobs[i].kept {
 			continue
 		}
 		r.Checks = append(r.Checks, check)

@@ -78,7 +78,7 @@ func (s *Store) verifyDocument(kind CheckKind, want ocispec.Descriptor, r *Repor
 	var corrupt *CorruptError
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		c.Verdict, c.Reason = Missing, "not in the store"
+		c.Verdict, c.Reason = Mismatch, "not in the store"
 		return nil, nil
 	case errors.As(err, &corrupt), errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENXIO), errors.Is(err, unix.ENOTDIR):
 		c.Verdict, c.Reason = Mismatch, err.Error()

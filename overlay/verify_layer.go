@@ -37,6 +37,7 @@ type layerProof struct {
 	chains  []ChainID // of this layer and those below, base first
 	diffID  DiffID
 	dir     *layerDir // nil if there is none
+	absent  bool      // not even a damaged one
 	facts   layerFile // empty if layer.json is damaged
 	got     digest.Digest
 	size    int64 // bytes of the tar
@@ -99,7 +100,8 @@ func (v *verifier) open(p *layerProof) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if _, serr := os.Lstat(v.store.layout.layer(p.chain)); errors.Is(serr, fs.ErrNotExist) {
-			p.fail(Missing, "not unpacked")
+			p.absent = true
+			p.fail(Mismatch, "not unpacked")
 			return nil
 		}
 		p.fail(Mismatch, "its directory diff is missing")
