@@ -47,6 +47,9 @@ func parseManifest(object string, raw []byte, declared string) (*manifestDoc, er
 	case kindSchema1:
 		return nil, &UnsupportedError{Object: object, What: schema1Advice}
 	case kindUnknown:
+		if head.MediaType == mediaOCIArtifact {
+			return nil, &UnsupportedError{Object: object, What: artifactAdvice + " (an OCI artifact manifest)"}
+		}
 		return fail("neither a manifest nor an index: it has no config, no layers and no manifests")
 	}
 	mediaType, err := agreeMedia(bareMedia(declared), head.MediaType, shape)

@@ -18,6 +18,7 @@ const (
 	annotationContainerdName  = "io.containerd.image.name"
 	annotationReferenceType   = "vnd.docker.reference.type"
 	platformUnknown           = "unknown"
+	mediaOCIArtifact          = "application/vnd.oci.artifact.manifest.v1+json" // of image-spec 1.1's candidates, and not in it
 	mediaHelmConfig           = "application/vnd.cncf.helm.config.v1+json"
 	mediaWasmConfigPrefix     = "application/vnd.wasm.config."
 	mediaInTotoLayer          = "application/vnd.in-toto+json"

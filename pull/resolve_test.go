@@ -366,6 +366,7 @@ func TestResolveRefused(t *testing.T) {
 		{"two documents", raw(string(mustJSON(t, good())) + "{}"), "Format", "malformed"},
 		{"layers of the wrong type", with("layers", "x"), "Format", "malformed"},
 		{"schema version 3", with("schemaVersion", 3), "Format", "schema version 3"},
+		{"artifact manifest", m{"mediaType": "application/vnd.oci.artifact.manifest.v1+json", "artifactType": "a/b", "blobs": []string{}}, "Unsupported", "artifact"},
 		{"schema 1", m{"schemaVersion": 1, "fsLayers": []string{}, "history": []string{}}, "Unsupported", "schema 1"},
 		{"helm chart", with("config", changed(config, func(d *ocispec.Descriptor) { d.MediaType = "application/vnd.cncf.helm.config.v1+json" })), "Unsupported", "Helm"},
 		{"plugin", with("config", changed(config, func(d *ocispec.Descriptor) { d.MediaType = "application/vnd.docker.plugin.v1+json" })), "Unsupported", "plugin"},
