@@ -43,7 +43,7 @@ func report(ctx context.Context, stderr io.Writer, err error) int {
 		_, _ = fmt.Fprintln(stderr, "byhand: interrupted; what was finished is kept, the same command goes on from there")
 		return exitInterrupted
 	}
-	_, _ = fmt.Fprintf(stderr, "byhand: %s\n", oneLine(err.Error()))
+	_, _ = fmt.Fprintf(stderr, "byhand: %s%s\n", oneLine(err.Error()), limitRemedy(err))
 	return exitCode(err)
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"reflect"
 	"strconv"
 	"strings"
@@ -52,6 +53,22 @@ func (l *limits) field(name string) (reflect.Value, []string) {
 		}
 	}
 	return reflect.Value{}, names
+}
+
+// limitRemedy says how the limit is raised that err comes from, if it comes
+// from one that can be.
+func limitRemedy(err error) string {
+	name := ""
+	if e, ok := errors.AsType[*pull.LimitError](err); ok {
+		name = e.Limit
+	} else if e, ok := errors.AsType[*unpack.LimitError](err); ok {
+		name = e.Limit
+	}
+	var l limits
+	if field, _ := l.field(name); !field.IsValid() {
+		return ""
+	}
+	return "; --limit " + kebab(name) + "=VALUE sets it"
 }
 
 func setLimit(field reflect.Value, value string) error {
