@@ -135,12 +135,21 @@ func (s *Store) layerUsers() (map[ChainID][]string, error) {
 // AmbiguousError reports an image ID that several entries of the index begin
 // with.
 type AmbiguousError struct {
-	ID    string
-	Names []string
+	ID     string
+	Images []Image
+}
+
+// Same says whether all of them are names of one image.
+func (e *AmbiguousError) Same() bool {
+	return !slices.ContainsFunc(e.Images, func(img Image) bool { return img.Manifest.Digest != e.Images[0].Manifest.Digest })
 }
 
 func (e *AmbiguousError) Error() string {
-	return fmt.Sprintf("%s could be any of %s; give more of it, or the name", e.ID, strings.Join(e.Names, ", "))
+	names := make([]string, len(e.Images))
+	for i, img := range e.Images {
+		names[i] = fmt.Sprintf("%s (%s)", img.Name, platformString(img.Manifest.Platform))
+	}
+	return fmt.Sprintf("%s could be any of %s; give more of it, or the name", e.ID, strings.Join(names, ", "))
 }
 
 // FindID returns the image whose manifest digest or image ID (the digest of its
@@ -152,7 +161,6 @@ func (s *Store) FindID(ctx context.Context, id string) (Image, error) {
 		return Image{}, err
 	}
 	var found []Image
-	var names []string
 	for _, img := range imgs {
 		if !hasID(img.Manifest.Digest, id) {
 			m, err := s.readManifest(ctx, img.Manifest.Digest)
@@ -161,7 +169,6 @@ func (s *Store) FindID(ctx context.Context, id string) (Image, error) {
 			}
 		}
 		found = append(found, img)
-		names = append(names, fmt.Sprintf("%s (%s)", img.Name, platformString(img.Manifest.Platform)))
 	}
 	switch len(found) {
 	case 0:
@@ -169,7 +176,7 @@ func (s *Store) FindID(ctx context.Context, id string) (Image, error) {
 	case 1:
 		return found[0], nil
 	}
-	return Image{}, &AmbiguousError{ID: id, Names: names}
+	return Image{}, &AmbiguousError{ID: id, Images: found}
 }
 
 func hasID(d digest.Digest, id string) bool {

@@ -125,7 +125,7 @@ func (s *session) findWhole(ctx context.Context, arg string) (*pull.Image, error
 // source: there by the digest the store knows, since an image must not
 // change because a layer of it was lost.
 func (s *session) findIf(ctx context.Context, arg string, good func(*pull.Image) bool) (*pull.Image, error) {
-	ref, err := s.parse(arg)
+	ref, err := s.parseStored(ctx, arg)
 	if err != nil {
 		return nil, err
 	}

@@ -42,7 +42,7 @@ type verifyReport struct {
 }
 
 func doVerify(ctx context.Context, s *session) error {
-	ref, err := s.parse(s.args[0])
+	ref, err := s.parseStored(ctx, s.args[0])
 	if err != nil {
 		return err
 	}
