@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"path"
-	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -145,8 +144,12 @@ func (a *dockerArchive) build(ctx context.Context, img dockerImage) error {
 	if got, want := len(config.RootFS.DiffIDs), len(img.Layers); got != want {
 		return &FormatError{Object: object, Reason: fmt.Sprintf("it lists %d diff IDs for the %d layers of %s", got, want, dockerManifestFile)}
 	}
+	if n := len(img.Layers); n > a.limits.Layers {
+		return &LimitError{Object: object, Limit: "Layers", Max: int64(a.limits.Layers), Got: int64(n)}
+	}
+	hashed := map[archiveEntry]digest.Digest{}
 	for i, name := range img.Layers {
-		d, err := a.layer(ctx, name, config.RootFS.DiffIDs[i])
+		d, err := a.layer(ctx, name, config.RootFS.DiffIDs[i], hashed)
 		if err != nil {
 			return err
 		}
@@ -162,8 +165,9 @@ func (a *dockerArchive) build(ctx context.Context, img dockerImage) error {
 	return nil
 }
 
-// layer describes an entry with a layer.
-func (a *dockerArchive) layer(ctx context.Context, name string, diffID digest.Digest) (ocispec.Descriptor, error) {
+// layer describes an entry with a layer. hashed has the digests of those that
+// had to be read before: many layers may be one entry.
+func (a *dockerArchive) layer(ctx context.Context, name string, diffID digest.Digest, hashed map[archiveEntry]digest.Digest) (ocispec.Descriptor, error) {
 	var d ocispec.Descriptor
 	if err := validDigest("the diff ID of "+name+" in "+a.name, diffID); err != nil {
 		return d, err
@@ -192,8 +196,17 @@ func (a *dockerArchive) layer(ctx context.Context, name string, diffID digest.Di
 	}
 	// Nothing says what the compressed bytes hash to. The diff ID still
 	// proves the content; the digest is only their name.
-	d.Digest, err = a.hashEntry(ctx, name)
-	return d, err
+	e, err := a.set.find(name)
+	if err != nil {
+		return d, err
+	}
+	if hashed[e] == "" {
+		if hashed[e], err = a.hashEntry(ctx, name); err != nil {
+			return d, err
+		}
+	}
+	d.Digest = hashed[e]
+	return d, nil
 }
 
 // hashEntry computes the sha256 of an entry.
@@ -259,15 +272,13 @@ func (a *dockerArchive) blob(_ context.Context, desc ocispec.Descriptor, offset 
 func (a *dockerArchive) tags(context.Context) ([]string, error) { return a.allTags(), nil }
 
 func (a *dockerArchive) allTags() []string {
-	var tags []string
+	var tags nameSet
 	for _, img := range a.images {
 		for _, t := range img.RepoTags {
-			if !slices.Contains(tags, t) {
-				tags = append(tags, t)
-			}
+			tags.add(t)
 		}
 	}
-	return tags
+	return tags.list
 }
 
 func (a *dockerArchive) close() error { return a.set.close() }

@@ -174,7 +174,7 @@ func (n refNames) tag() string {
 
 // distinctNames lists the names of entries, the nameless by their digests.
 func distinctNames(entries []ocispec.Descriptor) []string {
-	var names []string
+	var names nameSet
 	nameless := false
 	for _, d := range entries {
 		n := namesOf(d)
@@ -184,14 +184,14 @@ func distinctNames(entries []ocispec.Descriptor) []string {
 		}
 		if name == "" {
 			nameless = true
-		} else if !slices.Contains(names, name) {
-			names = append(names, name)
+		} else {
+			names.add(name)
 		}
 	}
-	if nameless && len(names) > 0 {
-		names = append(names, "one without a name")
+	if nameless && len(names.list) > 0 {
+		names.add("one without a name")
 	}
-	return names
+	return names.list
 }
 
 // manifest implements provider. ref is a digest: list comes before.
@@ -240,13 +240,13 @@ func (l *layout) blob(_ context.Context, desc ocispec.Descriptor, offset int64) 
 
 // tags implements provider.
 func (l *layout) tags(context.Context) ([]string, error) {
-	var tags []string
+	var tags nameSet
 	for _, d := range l.index.Manifests {
-		if n := namesOf(d).ref; n != "" && !slices.Contains(tags, n) {
-			tags = append(tags, n)
+		if n := namesOf(d).ref; n != "" {
+			tags.add(n)
 		}
 	}
-	return tags, nil
+	return tags.list, nil
 }
 
 func (l *layout) close() error { return l.files.close() }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -38,8 +37,8 @@ type resolver struct {
 	*source
 	want     []Platform // best first
 	wantName string
-	probes   int      // entries without platform that may still be opened
-	have     []string // platforms seen
+	probes   int     // entries without platform that may still be opened
+	have     nameSet // platforms seen
 	outer    *Document
 	odd      error // the last entry without platform that is no image
 	chosen   bool  // an index says that the image is for the wanted platform
@@ -228,10 +227,10 @@ func (r *resolver) choose(ctx context.Context, object string, entries []ocispec.
 			return img, err
 		}
 	}
-	if len(r.have) == 0 && r.odd != nil {
+	if len(r.have.list) == 0 && r.odd != nil {
 		return nil, r.odd
 	}
-	return nil, &PlatformError{Object: object, Want: r.wantName, Have: r.have}
+	return nil, &PlatformError{Object: object, Want: r.wantName, Have: r.have.list}
 }
 
 // tell reports which entry of an index is opened.
@@ -285,11 +284,7 @@ func (r *resolver) entryName(e ocispec.Descriptor) string {
 }
 
 // saw notes a platform for the message that lists them.
-func (r *resolver) saw(p Platform) {
-	if s := FormatPlatform(p); !slices.Contains(r.have, s) {
-		r.have = append(r.have, s)
-	}
-}
+func (r *resolver) saw(p Platform) { r.have.add(FormatPlatform(p)) }
 
 // imageEntry says whether an index entry may be an image: not BuildKit's
 // attestations, which have the platform unknown/unknown and an annotation, and
