@@ -161,7 +161,7 @@ func (t *task) newStaged() (*staged, error) {
 // settle completes the layer from those below it; dirs are base first.
 func (st *staged) settle(ctx context.Context, dirs []string) error {
 	w := &laterRecord{path: st.recordPath()}
-	record := unpack.NewSettleRecord(w)
+	record := unpack.NewSettleRecord(ctx, w, st.task.adder.store.opts.Limits)
 	err := settleLayer(ctx, st.diff, dirs, st.result.Pending, st.task.adder.store.opts.UserXattr, record)
 	if err == nil {
 		err = record.Finish()

@@ -3,6 +3,8 @@ package pull
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"io"
 	"net"
 	"net/http"
@@ -451,19 +453,19 @@ func TestTLS(t *testing.T) {
 // TestCertificateRemedy has certificates that no authority makes good.
 func TestCertificateRemedy(t *testing.T) {
 	t.Parallel()
-	ca := newAuthority(t)
-	ca.names = []string{"localhost"}
-	other := newAuthority(t)
+	ca := testcert.New(t)
+	ca.Names = []string{"localhost"}
+	other := testcert.New(t)
 	for _, tt := range []struct {
 		name, host string
 		verify     x509.VerifyOptions
 		want       string
 	}{
-		{"no authority", "localhost", x509.VerifyOptions{Roots: other.pool()}, "--cert-dir"},
-		{"name", "registry.test", x509.VerifyOptions{Roots: ca.pool()}, "by a name"},
-		{"expired", "localhost", x509.VerifyOptions{Roots: ca.pool(), CurrentTime: time.Now().Add(48 * time.Hour)}, "a new certificate"},
+		{"no authority", "localhost", x509.VerifyOptions{Roots: other.Pool()}, "--cert-dir"},
+		{"name", "registry.test", x509.VerifyOptions{Roots: ca.Pool()}, "by a name"},
+		{"expired", "localhost", x509.VerifyOptions{Roots: ca.Pool(), CurrentTime: time.Now().Add(48 * time.Hour)}, "a new certificate"},
 	} {
-		text, _ := ca.pair("server")
+		text, _ := ca.Pair("server")
 		block, _ := pem.Decode(text)
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {

@@ -24,7 +24,7 @@ import (
 // EntryError), ctx's, or what r returned. Only if there is none is dir what
 // the layer says, apart from Result.Pending and Result.Skipped.
 func Apply(ctx context.Context, dir *os.File, r io.Reader, o Options) (Result, error) {
-	a, err := newApplier(dir, r, o)
+	a, err := newApplier(ctx, dir, r, o)
 	if err != nil {
 		return Result{}, err
 	}
@@ -79,7 +79,7 @@ type applier struct {
 	aufs       bool // there may be something at aufsLinks
 }
 
-func newApplier(dir *os.File, r io.Reader, o Options) (*applier, error) {
+func newApplier(ctx context.Context, dir *os.File, r io.Reader, o Options) (*applier, error) {
 	fd := int(dir.Fd())
 	a := &applier{
 		o: o, limits: o.Limits.WithDefaults(),
@@ -90,7 +90,8 @@ func newApplier(dir *os.File, r io.Reader, o Options) (*applier, error) {
 	}
 	to := tarstream.Options{HeaderSize: a.limits.HeaderSize}
 	if o.Record != nil {
-		a.record = newRecorder(o.Record)
+		a.record = newRecorder(ctx, o.Record, a.limits.Bytes)
+		a.record.out = []byte(recordMagic)
 		to.Meta = a.record.meta
 	}
 	a.tar = tarstream.NewReader(r, to)

@@ -4,7 +4,7 @@ package unpack
 // limit. Exceeding one is a *LimitError that carries the name given here.
 type Limits struct {
 	Entries    int64 // "entries": entries and implicit directories; default 4,194,304
-	Bytes      int64 // "bytes": content bytes of all files, holes not counted; default 256 GiB
+	Bytes      int64 // "bytes": content bytes of all files, holes not counted, and as much again of files that the layer itself replaces, with their holes; default 256 GiB
 	HeaderSize int64 // "header-size": one PAX header, GNU long name or sparse map; default 1 MiB, as in Go's archive/tar
 	PathDepth  int64 // "path-depth": components of a name; default 4,096
 	XattrSize  int64 // "xattr-size": names and values of one entry's extended attributes; default 1 MiB

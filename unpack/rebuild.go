@@ -124,19 +124,36 @@ type step struct {
 func (b *rebuilder) prepare(ctx context.Context, open func() (io.ReadCloser, error)) error {
 	b.replaced = make(map[string][]piece)
 	var steps []step
+	var kept []piece
+	replaced := func(name string, p piece) {
+		p.files = b.files
+		b.replaced[name] = append(b.replaced[name], p)
+	}
+	deleted := func(name string, p piece) {
+		p.files = math.MaxInt64
+		steps = append(steps, step{from: name, piece: p})
+	}
+	keep := func(then func(string, piece)) func(string, io.Reader, int64) error {
+		return func(name string, r io.Reader, size int64) error {
+			p, err := b.keep(ctx, r, size)
+			kept = append(kept, p)
+			then(name, p)
+			return err
+		}
+	}
 	err := readRecord(ctx, open, recordVisitor{
-		file: func(recordFile) error { b.files++; return nil },
-		replaced: func(name string, r io.Reader, size int64) error {
-			p, err := b.keep(r, size)
-			b.replaced[name] = append(b.replaced[name], p)
-			return err
-		},
-		moved: func(from, to string) error { steps = append(steps, step{from: from, to: to}); return nil },
-		deleted: func(name string, r io.Reader, size int64) error {
-			p, err := b.keep(r, size)
-			p.files = math.MaxInt64
-			steps = append(steps, step{from: name, piece: p})
-			return err
+		file:     func(recordFile) error { b.files++; return nil },
+		replaced: keep(replaced),
+		moved:    func(from, to string) error { steps = append(steps, step{from: from, to: to}); return nil },
+		deleted:  keep(deleted),
+		again: func(name string, back int64, gone bool) error {
+			p := kept[int64(len(kept))-back]
+			if gone {
+				deleted(name, p)
+			} else {
+				replaced(name, p)
+			}
+			return nil
 		},
 	})
 	if err != nil || len(steps) == 0 {
@@ -163,8 +180,8 @@ func (b *rebuilder) prepare(ctx context.Context, open func() (io.ReadCloser, err
 	return nil
 }
 
-// keep stores the content of a file that is gone.
-func (b *rebuilder) keep(r io.Reader, size int64) (piece, error) {
+// keep stores the content of a file that is gone. Zeros take no room.
+func (b *rebuilder) keep(ctx context.Context, r io.Reader, size int64) (piece, error) {
 	if b.spill == nil {
 		f, err := tempfile.Unnamed("byhand-rebuild-")
 		if err != nil {
@@ -173,9 +190,24 @@ func (b *rebuilder) keep(r io.Reader, size int64) (piece, error) {
 		b.spill = f
 	}
 	p := piece{b.files, b.spilled, size}
-	n, err := io.Copy(b.spill, r)
-	b.spilled += n
-	return p, err
+	for {
+		if err := ctx.Err(); err != nil {
+			return p, err
+		}
+		n, err := io.ReadFull(r, b.buf)
+		if zeros(b.buf[:n]) < n {
+			if _, err := b.spill.WriteAt(b.buf[:n], b.spilled); err != nil {
+				return p, err
+			}
+		}
+		b.spilled += int64(n)
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return p, b.spill.Truncate(b.spilled)
+		}
+		if err != nil {
+			return p, err
+		}
+	}
 }
 
 func (b *rebuilder) plain(r io.Reader) error {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -107,6 +108,80 @@ func TestRebuildChanged(t *testing.T) {
 	}
 }
 
+// TestRecordLinks: files of many names that make way for others are kept once,
+// so that a small layer cannot fill the disk with its record, and still give the
+// same archive again.
+func TestRecordLinks(t *testing.T) {
+	content := strings.Repeat(rand.Text(), 1000) // 26 KB
+	other := strings.Repeat(rand.Text(), 1000)
+	again := []testtar.Entry{tFile("f", content)}
+	for range 100 {
+		again = append(again, tLink("b", "f"), tFile("b", ""))
+	}
+	for name, tt := range map[string]struct {
+		archive  []testtar.Entry
+		contents int // that have to be kept
+	}{
+		"one name again and again": {again, 1},
+		"the first name too":       {append(slices.Clone(again), tFile("f", other), tFile("f", "")), 2},
+		"all names":                {[]testtar.Entry{tFile("f", content), tLink("g", "f"), tLink("h", "f"), tFile("g", "1"), tFile("f", "2"), tFile("h", "3")}, 1},
+		"a directory of names":     {[]testtar.Entry{tFile("d/f", content), tLink("d/g", "d/f"), tLink("h", "d/f"), tFile("d", "1"), tFile("h", "2")}, 1},
+		"two files":                {[]testtar.Entry{tFile("f", content), tFile("g", other), tLink("h", "f"), tLink("i", "g"), tFile("h", ""), tFile("i", ""), tFile("g", ""), tFile("f", "")}, 2},
+		"a number used again":      {[]testtar.Entry{tFile("f", content), tLink("g", "f"), tFile("f", ""), tFile("g", ""), tFile("h", other), tLink("i", "h"), tFile("h", ""), tFile("i", "")}, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			archive := testtar.Tar(tt.archive...)
+			var record bytes.Buffer
+			dir, _, err := apply(t, archive, unpack.Options{Record: &record})
+			if err != nil {
+				t.Fatal(err)
+			}
+			headers := len(archive) - strings.Count(string(archive), content)*len(content)
+			if most := headers + tt.contents*len(content) + 1000; record.Len() > most {
+				t.Errorf("record of %d bytes, want %d at most", record.Len(), most)
+			}
+			got, err := rebuild(t, dir, record.Bytes())
+			if err != nil || !bytes.Equal(got, archive) {
+				t.Errorf("rebuilt %d bytes of %d, error %v", len(got), len(archive), err)
+			}
+		})
+	}
+}
+
+// TestRecordLimit: what is kept of replaced files, holes included, has a limit,
+// for a hole of terabytes costs a layer some bytes.
+func TestRecordLimit(t *testing.T) {
+	sparse := func(size string) testtar.Entry {
+		return tFile("f", "", testtar.PAX("GNU.sparse.major", "0"), testtar.PAX("GNU.sparse.minor", "1"),
+			testtar.PAX("GNU.sparse.numblocks", "0"), testtar.PAX("GNU.sparse.map", ""), testtar.PAX("GNU.sparse.size", size))
+	}
+	var record bytes.Buffer
+	o := unpack.Options{Record: &record, Limits: unpack.Limits{Bytes: 1 << 20}}
+	if _, _, err := apply(t, testtar.Tar(sparse("1048576"), tFile("f", "")), o); err != nil {
+		t.Errorf("as much as allowed: %v", err)
+	}
+	_, _, err := apply(t, testtar.Tar(sparse("4398046511104"), tFile("f", "")), o)
+	var limit *unpack.LimitError
+	if !errors.As(err, &limit) || limit.Limit != "bytes" || limit.Max != 1<<20 || limit.Got != 4<<40 {
+		t.Errorf("error %v, want the limit bytes", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	settled := unpack.NewSettleRecord(ctx, &record, unpack.Limits{})
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "f"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = d.Close() }()
+	if err := settled.Deleting(int(d.Fd()), "f", "f"); !errors.Is(err, context.Canceled) {
+		t.Errorf("interrupted: %v", err)
+	}
+}
+
 // TestRecordSize tells what a record of a part of this system costs.
 func TestRecordSize(t *testing.T) {
 	testneed.Tool(t, "tar")
@@ -141,7 +216,14 @@ func FuzzRecord(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	settled := unpack.NewSettleRecord(&record)
+	settled := unpack.NewSettleRecord(f.Context(), &record, unpack.Limits{})
+	d, err := os.Open(dir)
+	if err != nil {
+		f.Fatal(err)
+	}
+	_ = settled.Deleting(int(d.Fd()), "h", "h")
+	_ = settled.Deleting(int(d.Fd()), "d", "d")
+	_ = d.Close()
 	_ = settled.Moved("d", "e")
 	_ = settled.Copied("e/g")
 	_ = settled.Finish()
@@ -149,6 +231,7 @@ func FuzzRecord(f *testing.F) {
 	f.Add(record.Bytes()[:record.Len()/2])
 	f.Add([]byte("byhand layer record 1\nF\x09../secret\x1a\x01\x00\x1aE"))
 	f.Add([]byte("byhand layer record 1\nF\x01h\x07\x01\x00\x07EM\x01h\x09../secret"))
+	f.Add([]byte("byhand layer record 1\nB\x01h\x01xA\x01i\x01A\x01j\x02EG\x01k\x01"))
 	secret, word := filepath.Join(filepath.Dir(dir), "secret"), rand.Text() // which no record can have
 	if err := os.WriteFile(secret, []byte(word), 0o600); err != nil {
 		f.Fatal(err)

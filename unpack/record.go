@@ -2,6 +2,7 @@ package unpack
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -32,12 +33,17 @@ import (
 //	'B' name size bytes                the file of the last 'F' of that name
 //	                                   was replaced; this was its content. For
 //	                                   a reader of the stream this is nothing.
+//	'A' name number                    likewise; the content is that of the 'B'
+//	                                   that many before, 1 is the last one: a
+//	                                   file of many names is kept once
 //	'E'                                the end; a record without was cut off
 //
 // What settling did may follow, in its order. Names are those of the moment:
 //
 //	'M' name name                      the first was moved to the second
 //	'D' name size bytes                the file was deleted; this was its content
+//	'G' name number                    likewise; the content is that of the 'D'
+//	                                   that many before
 //	'L' name                           a copy of a lower layer's file is here,
 //	                                   in the place of a hard link to it
 const recordMagic = "byhand layer record 1\n"
@@ -48,9 +54,11 @@ const (
 	opFile     = 'F'
 	opSum      = 'C'
 	opReplaced = 'B'
+	opAgain    = 'A'
 	opEnd      = 'E'
 	opMoved    = 'M'
 	opDeleted  = 'D'
+	opGoneToo  = 'G'
 	opCopied   = 'L'
 )
 
@@ -71,10 +79,20 @@ type recorder struct {
 	plain []byte // bytes of the stream without an operation yet
 	sum   uint32 // of what content was given since the last file
 	err   error  // the first
+
+	stopped func() error     // why to give up what takes long
+	room    int64            // bytes of files that may still be kept
+	limit   int64            // what that was at first
+	kept    int64            // files kept so far
+	keptAs  map[fileID]int64 // of those with further names, by their place among them
 }
 
-func newRecorder(w io.Writer) *recorder {
-	return &recorder{w: w, out: []byte(recordMagic)}
+// fileID tells whether two names are one file.
+type fileID struct{ dev, ino uint64 }
+
+// newRecorder keeps up to limit bytes of files that are gone, holes included.
+func newRecorder(ctx context.Context, w io.Writer, limit int64) *recorder {
+	return &recorder{w: w, stopped: ctx.Err, room: limit, limit: limit, keptAs: map[fileID]int64{}}
 }
 
 // meta takes bytes of the stream that are no file's.
@@ -216,14 +234,18 @@ func (r *recorder) keep(op byte, dirfd int, base, name string) error {
 	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
-		return r.keepFile(op, dirfd, base, name)
+		return r.keepFile(op, dirfd, base, name, &st)
 	case unix.S_IFDIR:
 		return r.keepDir(op, dirfd, base, name)
 	}
 	return nil
 }
 
-func (r *recorder) keepFile(op byte, dirfd int, base, name string) error {
+func (r *recorder) keepFile(op byte, dirfd int, base, name string, st *unix.Stat_t) error {
+	again, err := r.keepAgain(op, name, st)
+	if again || err != nil {
+		return err
+	}
 	f, err := openFile(dirfd, base)
 	if errors.Is(err, unix.EACCES) {
 		// An ordinary user's, without permission to read. It is deleted next.
@@ -240,13 +262,52 @@ func (r *recorder) keepFile(op byte, dirfd int, base, name string) error {
 	if err != nil {
 		return err
 	}
+	if r.room -= info.Size(); r.room < 0 {
+		return &LimitError{Limit: "bytes", Max: r.limit, Got: addSaturated(r.limit, -r.room)}
+	}
 	r.op(op)
 	r.string(name)
 	r.number(info.Size())
 	r.flush()
-	if r.err == nil {
-		_, err := io.CopyN(r.w, f, info.Size())
-		return err
+	return r.copy(f, info.Size())
+}
+
+// keepAgain refers to what was kept of the file under another name, if it was.
+// As long as it has further names its number is no other file's.
+func (r *recorder) keepAgain(op byte, name string, st *unix.Stat_t) (bool, error) {
+	id := fileID{uint64(st.Dev), st.Ino}
+	at, ok := r.keptAs[id]
+	switch {
+	case st.Nlink < 2:
+		delete(r.keptAs, id)
+	case !ok:
+		r.keptAs[id] = r.kept
+	}
+	if !ok {
+		r.kept++
+		return false, nil
+	}
+	r.op(map[byte]byte{opReplaced: opAgain, opDeleted: opGoneToo}[op])
+	r.string(name)
+	r.number(r.kept - at)
+	if len(r.out) >= maxOut {
+		r.flush()
+	}
+	return true, r.failure()
+}
+
+// copy writes size bytes of a file that is kept.
+func (r *recorder) copy(f io.Reader, size int64) error {
+	const step = 64 << 20 // takes some ten milliseconds
+	for size > 0 && r.err == nil {
+		if err := r.stopped(); err != nil {
+			return err
+		}
+		n, err := io.CopyN(r.w, f, min(size, step))
+		if err != nil {
+			return err
+		}
+		size -= n
 	}
 	return r.failure()
 }

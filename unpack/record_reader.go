@@ -26,6 +26,7 @@ type recordVisitor struct {
 	replaced func(name string, r io.Reader, size int64) error
 	moved    func(from, to string) error
 	deleted  func(name string, r io.Reader, size int64) error
+	again    func(name string, back int64, deleted bool) error // what was kept back contents ago
 	copied   func(name string) error
 }
 
@@ -79,8 +80,9 @@ type recordReader struct {
 	v       recordVisitor
 	segs    []tarstream.Segment
 	zero    []byte
-	ended   bool // what follows is of settling
-	settled int  // steps of that
+	ended   bool  // what follows is of settling
+	settled int   // steps of that
+	kept    int64 // contents, since the beginning or the end
 	err     error
 }
 
@@ -93,8 +95,7 @@ func (r *recordReader) next() error {
 	case r.ended && r.settled == maxSettled:
 		r.fail(&RecordError{"too many steps of settling"})
 		return nil
-	case r.ended && op != opMoved && op != opDeleted && op != opCopied,
-		!r.ended && (op == opMoved || op == opDeleted || op == opCopied):
+	case r.ended != ofSettling(op):
 		r.fail(&RecordError{fmt.Sprintf("operation %q out of place", op)})
 		return nil
 	case r.ended:
@@ -115,6 +116,8 @@ func (r *recordReader) next() error {
 		return r.content(r.v.replaced)
 	case opDeleted:
 		return r.content(r.v.deleted)
+	case opAgain, opGoneToo:
+		return r.again(op == opGoneToo)
 	case opMoved:
 		if from, to := r.string(), r.string(); r.v.moved != nil && r.err == nil {
 			return r.v.moved(from, to)
@@ -124,11 +127,20 @@ func (r *recordReader) next() error {
 			return r.v.copied(name)
 		}
 	case opEnd:
-		r.ended = true
+		r.ended, r.kept = true, 0
 	default:
 		r.fail(&RecordError{fmt.Sprintf("unknown operation %q", op)})
 	}
 	return nil
+}
+
+// ofSettling says whether an operation belongs behind the end of the stream.
+func ofSettling(op byte) bool {
+	switch op {
+	case opMoved, opDeleted, opGoneToo, opCopied:
+		return true
+	}
+	return false
 }
 
 func (r *recordReader) zeros(n int64) error {
@@ -169,10 +181,23 @@ func (r *recordReader) file() error {
 // content hands the content of a file that is gone to fn.
 func (r *recordReader) content(fn func(string, io.Reader, int64) error) error {
 	name, size := r.string(), r.number()
+	r.kept++
 	if fn == nil {
 		return r.take(size, nil)
 	}
 	return r.take(size, func(in io.Reader) error { return fn(name, in, size) })
+}
+
+// again reads a reference to a content that came before.
+func (r *recordReader) again(deleted bool) error {
+	name, back := r.string(), r.number()
+	if back < 1 || back > r.kept {
+		r.fail(&RecordError{"content that is not there"})
+	}
+	if r.v.again == nil || r.err != nil {
+		return nil
+	}
+	return r.v.again(name, back, deleted)
 }
 
 // take hands n bytes to fn and skips what it leaves.

@@ -1,6 +1,9 @@
 package unpack
 
-import "io"
+import (
+	"context"
+	"io"
+)
 
 // SettleRecord goes on with a finished record, saying what settling the layer
 // on those below did to its directory, so that Rebuild still finds the files.
@@ -8,9 +11,10 @@ import "io"
 type SettleRecord struct{ r recorder }
 
 // NewSettleRecord returns a SettleRecord that writes to w, which stands at the
-// end of what Apply wrote.
-func NewSettleRecord(w io.Writer) *SettleRecord {
-	return &SettleRecord{recorder{w: w}}
+// end of what Apply wrote. When ctx is done, Deleting gives up. The files that
+// it keeps may have as many bytes as l allows a layer.
+func NewSettleRecord(ctx context.Context, w io.Writer, l Limits) *SettleRecord {
+	return &SettleRecord{*newRecorder(ctx, w, l.WithDefaults().Bytes)}
 }
 
 // Moved says that the file or directory from, with all in it, is now called
