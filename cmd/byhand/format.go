@@ -32,7 +32,7 @@ func (c *call) digest(d digest.Digest) string {
 // printJSON writes v indented, as docker inspect does.
 func (s *session) printJSON(v any) error {
 	s.endProgress()
-	enc := json.NewEncoder(s.std.out)
+	enc := json.NewEncoder(human.JSONWriter{W: s.std.out})
 	enc.SetIndent("", "    ")
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
@@ -47,7 +47,7 @@ func (s *session) printJSONList(each func(yield func(any) error) error) error {
 		before, after := "[\n    ", "[]\n"
 		err := each(func(v any) error {
 			var b bytes.Buffer
-			enc := json.NewEncoder(&b)
+			enc := json.NewEncoder(human.JSONWriter{W: &b})
 			enc.SetIndent("    ", "    ")
 			enc.SetEscapeHTML(false)
 			if err := enc.Encode(v); err != nil {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -129,7 +130,21 @@ func (s *session) inspectBy(f *format, infos []any) error {
 		}
 		lines = append(lines, line)
 	}
-	return s.println(strings.Join(lines, "\n"))
+	return s.println(s.shown(strings.Join(lines, "\n")))
+}
+
+// shown is text of an image as the reader of standard output wants it: as it
+// is for a program, and for a person without what a terminal would act on.
+func (c *call) shown(text string) string {
+	if c.terminalWidth() == 0 {
+		return text
+	}
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\t' || unicode.IsPrint(r) {
+			return r
+		}
+		return '\uFFFD'
+	}, text)
 }
 
 // plainJSON returns v as its JSON reads, numbers as they are written.

@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/term"
 
+	"github.com/byhand/byhand/internal/human"
 	"github.com/byhand/byhand/pull"
 )
 
@@ -47,7 +48,7 @@ func newProgress(mode string, stderr *os.File) (progress, error) {
 	case "plain":
 		return newPlain(stderr), nil
 	case "json":
-		return &jsonProgress{enc: json.NewEncoder(stderr)}, nil
+		return &jsonProgress{enc: json.NewEncoder(human.JSONWriter{W: stderr})}, nil
 	case "none":
 		return &quietProgress{w: stderr}, nil
 	}

@@ -35,6 +35,10 @@ func TestScript(t *testing.T) {
 	buildDemo(t, image)
 	odd := filepath.Join(dir, "odd")
 	buildOdd(t, odd)
+	escapes := filepath.Join(dir, "escapes")
+	buildImage(t, escapes, map[string]any{
+		"architecture": runtime.GOARCH, "os": "linux", "author": "a\x1b]0;title\x07b\u009b31mc\u202ed",
+	}, nil)
 	empty := filepath.Join(dir, "empty")
 	buildImage(t, empty, map[string]any{"architecture": runtime.GOARCH, "os": "linux"}, nil)
 	open := registry(t, nil, "lab/demo:v1=oci:"+image)
@@ -50,6 +54,7 @@ func TestScript(t *testing.T) {
 			e.Setenv("IMAGE", image)
 			e.Setenv("ODD", odd)
 			e.Setenv("EMPTY", empty)
+			e.Setenv("ESCAPES", escapes)
 			e.Setenv("WORKID", strconv.Itoa(os.Getpid()))
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("XDG_DATA_HOME", filepath.Join(e.WorkDir, "data"))

@@ -13,6 +13,8 @@ import (
 	"unicode"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/byhand/byhand/internal/human"
 )
 
 // formatFlag is --format, with templates as docker and skopeo take them.
@@ -124,7 +126,7 @@ func templateFuncs() template.FuncMap {
 
 func toJSON(v any) (string, error) {
 	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
+	enc := json.NewEncoder(human.JSONWriter{W: &b})
 	enc.SetEscapeHTML(false)
 	err := enc.Encode(v)
 	return strings.TrimSpace(b.String()), err

@@ -3,12 +3,11 @@ package explain
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"io"
 	"sync"
 	"time"
-	"unicode"
-	"unicode/utf16"
+
+	"github.com/byhand/byhand/internal/human"
 )
 
 // Options say how a Writer writes.
@@ -72,33 +71,10 @@ func line(e Event, now time.Time) []byte {
 		}
 	}
 	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
+	enc := json.NewEncoder(human.JSONWriter{W: &b})
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(r); err != nil {
 		return nil // facts are of types that have JSON
 	}
-	return escapeJSON(b.Bytes())
-}
-
-// escapeJSON writes the characters that a terminal could act on, and that
-// encoding/json leaves as they are, as escapes.
-func escapeJSON(raw []byte) []byte {
-	if bytes.IndexFunc(raw, unprintable) < 0 {
-		return raw
-	}
-	var b bytes.Buffer
-	for _, r := range string(raw) {
-		switch {
-		case !unprintable(r):
-			b.WriteRune(r)
-		case r > 0xffff:
-			r1, r2 := utf16.EncodeRune(r)
-			fmt.Fprintf(&b, `\u%04x\u%04x`, r1, r2)
-		default:
-			fmt.Fprintf(&b, `\u%04x`, r)
-		}
-	}
 	return b.Bytes()
 }
-
-func unprintable(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }
