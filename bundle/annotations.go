@@ -45,6 +45,8 @@ func (d *draft) annotations() error {
 
 // steersRuntime says whether some runtime obeys the annotation: runc and crun
 // (the first four), gVisor, Kata Containers, crun's libkrun and wasm handlers.
+// By those of the last two lines gVisor and Kata put a container into the
+// sandbox of another one, and NVIDIA's runtime gives it devices.
 func steersRuntime(key string) bool {
 	if key == "bundle" {
 		return true
@@ -52,5 +54,7 @@ func steersRuntime(key string) bool {
 	return slices.ContainsFunc([]string{
 		"org.systemd.property.", "org.criu.", "run.oci.",
 		"dev.gvisor.", "io.katacontainers.", "krun.", "module.wasm.",
+		"io.kubernetes.cri.", "io.kubernetes.cri-o.", "io.kubernetes.docker.", "com.github.containers.virtcontainers.",
+		"cdi.k8s.io/", "nvidia.cdi.k8s.io/",
 	}, func(p string) bool { return strings.HasPrefix(key, p) })
 }

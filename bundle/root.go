@@ -21,7 +21,8 @@ type tree struct{ fsys fs.FS }
 
 // resolve follows name inside the root and returns the path without links
 // ("." for the root) and what is there. For a path that does not exist the
-// error is fs.ErrNotExist, also where a component is no directory.
+// error is fs.ErrNotExist, also where a component is no directory, and the path
+// is the one at which a runtime would make it.
 func (t tree) resolve(name string) (string, fs.FileInfo, error) {
 	if t.fsys == nil {
 		return "", nil, fs.ErrNotExist
@@ -39,11 +40,16 @@ func (t tree) resolve(name string) (string, fs.FileInfo, error) {
 			info, err = t.lstat(at)
 			continue
 		}
-		if !info.IsDir() {
-			return "", nil, fs.ErrNotExist
-		}
 		next := path.Join(at, part)
-		if info, err = t.lstat(next); err != nil {
+		if !info.IsDir() {
+			err = fs.ErrNotExist
+		} else {
+			info, err = t.lstat(next)
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return path.Join(append([]string{"/", next}, todo...)...)[1:], nil, err
+		}
+		if err != nil {
 			break
 		}
 		if info.Mode().Type() != fs.ModeSymlink {

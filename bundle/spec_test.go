@@ -118,7 +118,8 @@ func withHost(o bundle.Options) bundle.Options {
 
 func TestLabels(t *testing.T) {
 	config := `{"config":{"Cmd":["a"],"Labels":{"bundle":"x","run.oci.hooks.stdout":"x","run.ociX":"stays","":"x",
-		"dev.gvisor.flag.debug":"x","io.katacontainers.config.hypervisor.path":"x","bundles":"stays"}}}`
+		"dev.gvisor.flag.debug":"x","io.katacontainers.config.hypervisor.path":"x","bundles":"stays",
+		"io.kubernetes.cri.sandbox-id":"x","io.kubernetes.cri-o.ContainerType":"container","cdi.k8s.io/gpu":"nvidia.com/gpu=all"}}}`
 	r := spec(t, config, bundle.Options{})
 	if diff := cmp.Diff(map[string]string{"run.ociX": "stays", "bundles": "stays"}, r.Spec.Annotations); diff != "" {
 		t.Errorf("annotations (-want +got):\n%s", diff)
@@ -127,7 +128,7 @@ func TestLabels(t *testing.T) {
 		t.Errorf("warnings %q", r.Warnings)
 	}
 	r = spec(t, config, bundle.Options{KeepRuntimeLabels: true})
-	if len(r.Spec.Annotations) != 6 {
+	if len(r.Spec.Annotations) != 9 {
 		t.Errorf("kept %q", r.Spec.Annotations)
 	}
 }

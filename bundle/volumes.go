@@ -31,11 +31,11 @@ func (d *draft) imageVolumes(user []specs.Mount) ([]specs.Mount, error) {
 		}
 		seen[dst] = true
 		at, info, err := d.root.resolve(dst)
+		missing := errors.Is(err, fs.ErrNotExist) // there is none yet below /proc, for one
 		switch {
-		case errors.Is(err, fs.ErrNotExist):
-		case err != nil:
+		case err != nil && !missing:
 			return nil, &RootError{Path: dst, Err: err}
-		case !info.IsDir():
+		case !missing && !info.IsDir():
 			return nil, &RootError{Path: dst, Want: "a directory for the volume", Got: kind(info.Mode())}
 		case under("/"+at, "/proc") || under("/"+at, "/sys") || under("/"+at, "/dev"):
 			d.warn("volume of the image left out, because the runtime mounts there: " + quoteShort(dst))
