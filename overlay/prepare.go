@@ -101,7 +101,8 @@ func makeUpper(path, top string) error {
 		return fmt.Errorf("prepare bundle: open layer %s: %w", top, err)
 	}
 	defer func() { _ = unix.Close(src) }()
-	dst, err := openLayer(path)
+	// What was made just now, and not where somebody else has put a link.
+	dst, err := sys.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("prepare bundle: open %s: %w", path, err)
 	}
@@ -126,6 +127,11 @@ func BundleMount(bundleDir string) (MountOptions, error) {
 	o := MountOptions{
 		Upper: filepath.Join(dir, bundleUpper), Work: filepath.Join(dir, bundleWork), Target: filepath.Join(dir, bundleRootfs),
 	}
+	for _, path := range []string{filepath.Join(dir, bundleLower), o.Upper, o.Work, o.Target} {
+		if err := checkLink(dir, path); err != nil {
+			return MountOptions{}, err
+		}
+	}
 	names, err := os.ReadDir(filepath.Join(dir, bundleLower))
 	if errors.Is(err, fs.ErrNotExist) {
 		return MountOptions{}, &BundleError{Dir: dir, Reason: "it has no directory lower: its rootfs is plain files, which need no mount, or it is no bundle"}
@@ -145,10 +151,30 @@ func BundleMount(bundleDir string) (MountOptions, error) {
 		if err != nil {
 			return MountOptions{}, fmt.Errorf("read bundle: %w", err)
 		}
+		if err := checkLink(dir, path); err != nil {
+			return MountOptions{}, err
+		}
 		o.Lower = append(o.Lower, path)
 	}
 	o.UserXattr, err = userXattrs(o.Lower[0])
 	return o, err
+}
+
+// checkLink refuses a link of somebody else's: it could lead root's mount over
+// /etc, or show in it what only root may see.
+func checkLink(dir, path string) error {
+	var st unix.Stat_t
+	if sys.Lstat(path, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFLNK || st.Uid == 0 || int(st.Uid) == os.Geteuid() {
+		return nil // Mount says what is missing
+	}
+	name, err := filepath.Rel(dir, path)
+	if err != nil {
+		name = path
+	}
+	return &BundleError{
+		Dir:    dir,
+		Reason: fmt.Sprintf("%s is a symbolic link that belongs to user %d, who could lead the mount elsewhere; run byhand as that user, or make the bundle again", name, st.Uid),
+	}
 }
 
 // userXattrs asks the store that a lower dir is part of for its markers. A
