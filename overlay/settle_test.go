@@ -80,6 +80,16 @@ func TestSettle(t *testing.T) {
 			[]string{"z/f ", "e/g ", "z/h ", "b 120777", "a 120777"},
 			nil,
 		},
+		"through a link of the base, with a layer between": {
+			[][]testtar.Entry{{testtar.Symlink("lib", "usr/lib"), testtar.Dir("usr/lib", testtar.Mode(0o700), at(7))}, {testtar.File("x", "")}, {testtar.File("lib/f", "")}},
+			[]string{"lib 120777", "usr/lib 40700 0:0 7", "usr/lib/f "},
+			nil,
+		},
+		"through a link back from what is not there": {
+			[][]testtar.Entry{{testtar.Symlink("d/n", "new/../../more")}, {testtar.File("d/n/f", "")}},
+			[]string{"d/n 120777", "more/f "},
+			[]string{"d/new", "new"},
+		},
 		"a link in a circle is replaced": {
 			[][]testtar.Entry{{testtar.Symlink("a", "b"), testtar.Symlink("b", "a")}, {testtar.File("a/f", "")}},
 			[]string{"a 40755 0:0 0", "a/f ", "b 120777"},
@@ -177,6 +187,11 @@ func TestSettleHardLinks(t *testing.T) {
 			[][]testtar.Entry{{testtar.File("f", "old")}, {testtar.Whiteout("f"), testtar.Link("h", "f")}},
 			[][]string{{"h"}},
 			map[string]string{"h": "old"},
+		},
+		"to a link of the layer in the place of a lower file": {
+			[][]testtar.Entry{{testtar.File("f", "1"), testtar.File("h", "2")}, {testtar.Link("h", "f"), testtar.Link("i", "h")}},
+			[][]string{{"f", "h", "i"}},
+			map[string]string{"i": "1"},
 		},
 		"to a name that comes later": {
 			[][]testtar.Entry{{}, {testtar.Link("h", "f"), testtar.File("f", "new")}},

@@ -76,7 +76,7 @@ type applier struct {
 	euid, egid int64
 	umask      uint32
 	noChown    bool // the caller has no privilege to
-	aufs       bool // there may be something at aufsLinks
+	aufs       bool // there may be something at layername.AUFSLinks
 }
 
 func newApplier(ctx context.Context, dir *os.File, r io.Reader, o Options) (*applier, error) {

@@ -6,8 +6,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/byhand/byhand/internal/tarstream"
 	"golang.org/x/sys/unix"
+
+	"github.com/byhand/byhand/internal/layername"
+	"github.com/byhand/byhand/internal/tarstream"
 )
 
 // entry is a tar entry on its way into the directory.
@@ -81,31 +83,25 @@ func (a *applier) locate(e *entry) error {
 		a.skip(SkipType, e.h.Name, "type "+string(rune(e.h.Type)), nil)
 		return nil
 	}
-	name, err := cleanName(e.h.Name)
+	name, err := layername.Clean(e.h.Name)
 	if err != nil {
 		return err
 	}
-	if isAUFS(name) {
+	if layername.IsAUFS(name) {
 		return nil
 	}
-	a.aufs = a.aufs || strings.HasPrefix(name, aufsLinks)
-	dir, base := splitName(name)
+	a.aufs = a.aufs || strings.HasPrefix(name, layername.AUFSLinks)
+	dir, base := layername.Split(name)
 	if name == "." {
 		base = ""
 	}
-	if err := e.classify(base); err != nil {
+	e.base = base
+	if err := e.classify(); err != nil {
 		return err
 	}
 	if e.put == nil { // a device 0:0
 		a.skip(SkipZeroDevice, e.h.Name, "0:0", nil)
 		return nil
-	}
-	e.base = base
-	if e.kind == kindWhiteout {
-		e.base = base[len(whiteoutPrefix):]
-	}
-	if e.kind == kindOpaque {
-		e.base = ""
 	}
 	if e.dir, err = a.parent(dir); err != nil {
 		return err
@@ -113,20 +109,24 @@ func (a *applier) locate(e *entry) error {
 	return a.checkDepth(e.dir)
 }
 
-// classify sets e.put and e.kind by the last component and the type.
-func (e *entry) classify(base string) error {
-	if isOpaqueMarker(base) {
-		e.op, e.kind, e.put = "make opaque", kindOpaque, (*applier).putOpaque
+// classify sets e.put and e.kind by the last component and the type, and
+// e.base to the name that a marker is about.
+func (e *entry) classify() error {
+	if layername.IsOpaque(e.base) {
+		e.op, e.kind, e.base, e.put = "make opaque", kindOpaque, "", (*applier).putOpaque
 		return nil
 	}
-	if isWhiteout(base) {
-		e.op, e.kind, e.put = "make whiteout", kindWhiteout, (*applier).putWhiteout
-		return checkWhiteout(base)
+	if hidden, ok := layername.Whiteout(e.base); ok {
+		e.op, e.kind, e.base, e.put = "make whiteout", kindWhiteout, hidden, (*applier).putWhiteout
+		if hidden == "" || hidden == "." || hidden == ".." {
+			return ErrHostile // the directory itself, its parent and nothing
+		}
+		return nil
 	}
 	if e.h.Type == tarstream.TypeDumpDir {
 		e.kind = tarstream.TypeDir
 	}
-	if base == "" && e.kind != tarstream.TypeDir {
+	if e.base == "" && e.kind != tarstream.TypeDir {
 		e.op = "replace the root by"
 		return ErrHostile
 	}

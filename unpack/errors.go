@@ -5,12 +5,13 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/byhand/byhand/internal/layername"
 	"github.com/byhand/byhand/internal/tarstream"
 )
 
 // ErrEscape is the cause of an EntryError for a name or hard link target that
 // leads out of the layer by "..".
-var ErrEscape = errors.New("name leads out of the layer")
+var ErrEscape = layername.ErrEscape
 
 // ErrHostile is the cause of an EntryError for an entry that no honest tool
 // writes, such as a whiteout of "..".

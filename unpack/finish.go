@@ -6,9 +6,11 @@ import (
 	"maps"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/byhand/byhand/internal/layername"
 	"github.com/byhand/byhand/internal/rootfd"
 	"github.com/byhand/byhand/internal/sys"
-	"golang.org/x/sys/unix"
 )
 
 // finish does what has to wait for the last entry: opaque directories,
@@ -17,8 +19,8 @@ func (a *applier) finish(ctx context.Context) error {
 	root := a.tree.root
 	if a.aufs {
 		// Its files have got their other names by now.
-		if err := a.clear(root, aufsLinks); err != nil && !errors.Is(err, unix.ENOENT) {
-			return &EntryError{Name: aufsLinks, Op: "delete", Err: err}
+		if err := a.clear(root, layername.AUFSLinks); err != nil && !errors.Is(err, unix.ENOENT) {
+			return &EntryError{Name: layername.AUFSLinks, Op: "delete", Err: err}
 		}
 	}
 	if root.opaque {

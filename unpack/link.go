@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/byhand/byhand/internal/layername"
 	"github.com/byhand/byhand/internal/sys"
 )
 
@@ -26,14 +27,14 @@ type linkKey struct {
 
 func (a *applier) putLink(_ context.Context, e *entry) error {
 	a.res.Counts.HardLinks++
-	name, err := cleanName(e.h.Linkname)
+	name, err := layername.Clean(e.h.Linkname)
 	if err != nil {
 		return fmt.Errorf("target %q: %w", e.h.Linkname, err)
 	}
 	if name == "." {
 		return fmt.Errorf("target %q: %w", e.h.Linkname, unix.EISDIR)
 	}
-	dir, base := splitName(name)
+	dir, base := layername.Split(name)
 	from, rest, err := a.walk(dir, false)
 	if err != nil {
 		return err

@@ -2,46 +2,16 @@ package unpack
 
 import (
 	"errors"
-	"path"
 	"strings"
 
-	"github.com/byhand/byhand/internal/rootfd"
 	"golang.org/x/sys/unix"
+
+	"github.com/byhand/byhand/internal/rootfd"
 )
 
 // maxLinks is the kernel's bound on symbolic links in a path
 // (path_resolution(7)).
 const maxLinks = 40
-
-// cleanName returns name without what means nothing, relative to the root,
-// "." for the root itself.
-func cleanName(name string) (string, error) {
-	// path.Clean copies what begins with "./", the way most archives are made.
-	for strings.HasPrefix(name, "./") {
-		name = strings.TrimLeft(name[2:], "/")
-	}
-	name = path.Clean(name)
-	if name[0] == '/' {
-		name = name[1:]
-		if name == "" {
-			name = "."
-		}
-	}
-	if name == ".." || strings.HasPrefix(name, "../") {
-		return "", ErrEscape
-	}
-	return name, nil
-}
-
-// splitName splits a clean name into the directory, "" for the root, and the
-// last component.
-func splitName(name string) (dir, base string) {
-	i := strings.LastIndexByte(name, '/')
-	if i < 0 {
-		return "", name
-	}
-	return name[:i], name[i+1:]
-}
 
 // parent returns the directory that a clean path leads to, making those that
 // are missing.

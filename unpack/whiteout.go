@@ -8,51 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Names of the OCI image specification, "Image Layer Filesystem Changeset",
-// whiteouts and opaque whiteouts.
-const (
-	whiteoutPrefix = ".wh."
-	aufsPrefix     = ".wh..wh."
-	opaqueMarker   = ".wh..wh..opq"
-
-	// aufsLinks is the directory, in the root, where AUFS kept the files
-	// that have hard links.
-	aufsLinks = ".wh..wh.plnk"
-)
-
-func isOpaqueMarker(base string) bool { return base == opaqueMarker }
-
-func isWhiteout(base string) bool {
-	return strings.HasPrefix(base, whiteoutPrefix) && !strings.HasPrefix(base, aufsPrefix)
-}
-
-// checkWhiteout refuses whiteouts of the directory itself, its parent and
-// nothing.
-func checkWhiteout(base string) error {
-	switch base[len(whiteoutPrefix):] {
-	case "", ".", "..":
-		return ErrHostile
-	}
-	return nil
-}
-
-// isAUFS says whether a clean name is, or is in, what AUFS kept for itself.
-// What may be the target of hard links is not counted.
-func isAUFS(name string) bool {
-	if !strings.Contains(name, aufsPrefix) {
-		return false
-	}
-	first := true
-	for name != "" {
-		comp, rest, _ := strings.Cut(name, "/")
-		if strings.HasPrefix(comp, aufsPrefix) && !(first && comp == aufsLinks) && !(rest == "" && comp == opaqueMarker) {
-			return true
-		}
-		name, first = rest, false
-	}
-	return false
-}
-
 // putWhiteout hides e.base in lower layers, if the layer itself has none.
 func (a *applier) putWhiteout(_ context.Context, e *entry) error {
 	a.res.Counts.Whiteouts++

@@ -4,24 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"path"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/byhand/byhand/internal/layername"
 	"github.com/byhand/byhand/internal/tarstream"
 	"github.com/byhand/byhand/unpack"
-	"golang.org/x/sys/unix"
-)
-
-// Names of the OCI image specification, "Image Layer Filesystem Changeset",
-// whiteouts and opaque whiteouts.
-const (
-	whiteoutPrefix = ".wh."
-	aufsPrefix     = ".wh..wh."
-	opaqueMarker   = ".wh..wh..opq"
-
-	// aufsLinks is the directory, in the root, where AUFS kept the files
-	// that have hard links.
-	aufsLinks = ".wh..wh.plnk"
 )
 
 // entry is a tar entry on its way into the tree.
@@ -55,20 +44,20 @@ func (l *reader) locate(e *entry) error {
 		l.skip(unpack.SkipType, e.h.Name, "type "+string(rune(e.h.Type)), nil)
 		return nil
 	}
-	name, err := cleanName(e.h.Name)
+	name, err := layername.Clean(e.h.Name)
 	if err != nil {
 		return err
 	}
-	if isAUFS(name) {
+	if layername.IsAUFS(name) {
 		return nil
 	}
-	l.aufs = l.aufs || strings.HasPrefix(name, aufsLinks)
-	dir, base := splitName(name)
+	l.aufs = l.aufs || strings.HasPrefix(name, layername.AUFSLinks)
+	dir, base := layername.Split(name)
 	if name == "." {
 		base = ""
 	}
 	e.base = base
-	if err := e.classify(base); err != nil {
+	if err := e.classify(); err != nil {
 		return err
 	}
 	e.base = strings.Clone(e.base) // not the long name that it is part of
@@ -83,20 +72,20 @@ func (l *reader) locate(e *entry) error {
 }
 
 // classify sets e.put and e.base by the last component and the type.
-func (e *entry) classify(base string) error {
-	if base == opaqueMarker {
+func (e *entry) classify() error {
+	if layername.IsOpaque(e.base) {
 		e.op, e.base, e.put = "make opaque", "", (*reader).putOpaque
 		return nil
 	}
-	if strings.HasPrefix(base, whiteoutPrefix) && !strings.HasPrefix(base, aufsPrefix) {
-		e.op, e.base, e.put = "make whiteout", base[len(whiteoutPrefix):], (*reader).putWhiteout
+	if hidden, ok := layername.Whiteout(e.base); ok {
+		e.op, e.base, e.put = "make whiteout", hidden, (*reader).putWhiteout
 		if e.base == "" || e.base == "." || e.base == ".." {
 			return unpack.ErrHostile
 		}
 		return nil
 	}
 	isDir := e.h.Type == tarstream.TypeDir || e.h.Type == tarstream.TypeDumpDir
-	if base == "" && !isDir {
+	if e.base == "" && !isDir {
 		e.op = "replace the root by"
 		return unpack.ErrHostile
 	}
@@ -123,49 +112,6 @@ func (e *entry) classify(base string) error {
 		return fmt.Errorf("unknown type %q of tar entry", e.h.Type)
 	}
 	return nil
-}
-
-// isAUFS says whether a clean name is, or is in, what AUFS kept for itself.
-// What may be the target of hard links is not counted.
-func isAUFS(name string) bool {
-	if !strings.Contains(name, aufsPrefix) {
-		return false
-	}
-	first := true
-	for name != "" {
-		comp, rest, _ := strings.Cut(name, "/")
-		if strings.HasPrefix(comp, aufsPrefix) && !(first && comp == aufsLinks) && !(rest == "" && comp == opaqueMarker) {
-			return true
-		}
-		name, first = rest, false
-	}
-	return false
-}
-
-// cleanName returns name without what means nothing, relative to the root,
-// "." for the root itself.
-func cleanName(name string) (string, error) {
-	name = path.Clean(name)
-	if name[0] == '/' {
-		name = name[1:]
-		if name == "" {
-			name = "."
-		}
-	}
-	if name == ".." || strings.HasPrefix(name, "../") {
-		return "", unpack.ErrEscape
-	}
-	return name, nil
-}
-
-// splitName splits a clean name into the directory, "" for the root, and the
-// last component.
-func splitName(name string) (dir, base string) {
-	i := strings.LastIndexByte(name, '/')
-	if i < 0 {
-		return "", name
-	}
-	return name[:i], name[i+1:]
 }
 
 // describe gives n what the entry says about it.

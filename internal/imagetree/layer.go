@@ -7,9 +7,11 @@ import (
 	"math"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/byhand/byhand/internal/layername"
 	"github.com/byhand/byhand/internal/tarstream"
 	"github.com/byhand/byhand/unpack"
-	"golang.org/x/sys/unix"
 )
 
 // Layer is one layer by itself, as unpack.Apply would leave it.
@@ -45,7 +47,7 @@ type reader struct {
 
 	links  []pendingLink
 	linkAs map[linkKey]int // index in links
-	aufs   bool            // there may be something at aufsLinks
+	aufs   bool            // there may be something at layername.AUFSLinks
 }
 
 // ReadOptions say what a layer lacks that was unpacked by one who may not do
@@ -169,8 +171,8 @@ func (l *reader) skip(kind unpack.SkipKind, name, what string, err error) {
 
 // finish does what has to wait for the last entry.
 func (l *reader) finish(ctx context.Context) error {
-	if l.aufs && l.root.dir.kids[aufsLinks] != nil {
-		l.clear(l.root, aufsLinks)
+	if l.aufs && l.root.dir.kids[layername.AUFSLinks] != nil {
+		l.clear(l.root, layername.AUFSLinks)
 	}
 	if w := l.root.dir.work; w.opaque {
 		l.pending.OpaqueRoot = true

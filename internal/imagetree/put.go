@@ -6,9 +6,11 @@ import (
 	"math"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/byhand/byhand/internal/layername"
 	"github.com/byhand/byhand/internal/tarstream"
 	"github.com/byhand/byhand/unpack"
-	"golang.org/x/sys/unix"
 )
 
 // place makes n what base in the entry's directory is.
@@ -216,14 +218,14 @@ type linkKey struct {
 
 func (l *reader) putLink(e *entry) error {
 	l.counts.HardLinks++
-	name, err := cleanName(e.h.Linkname)
+	name, err := layername.Clean(e.h.Linkname)
 	if err == nil && name == "." {
 		err = unix.EISDIR
 	}
 	if err != nil {
 		return fmt.Errorf("target %q: %w", e.h.Linkname, err)
 	}
-	dir, base := splitName(name)
+	dir, base := layername.Split(name)
 	from, rest, err := l.walk(dir, false)
 	if err != nil {
 		return err
