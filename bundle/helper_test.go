@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
+
 	"github.com/byhand/byhand/bundle"
 )
 
@@ -24,6 +26,7 @@ func testHost() *bundle.Host {
 		ThermalThrottle: []string{"/sys/devices/system/cpu/cpu0/thermal_throttle"},
 		ResolvConf:      bundle.SourceFile{Path: "/run/resolv.conf", Flags: []string{"nosuid", "nodev"}},
 		Hosts:           bundle.SourceFile{Path: "/etc/hosts"},
+		Devices:         []specs.LinuxDevice{{Path: "/dev/kmsg", Type: "c", Major: 1, Minor: 11}},
 	}
 }
 

@@ -84,6 +84,7 @@ func TestOptionErrors(t *testing.T) {
 		{"env", bundle.Options{Env: []string{""}}},
 		{"env", bundle.Options{Env: []string{"A=\x00"}}},
 		{"entrypoint", bundle.Options{Args: []string{"a\x00"}}},
+		{"entrypoint", bundle.Options{Entrypoint: &[]string{"a\x00"}}},
 		{"volume", bundle.Options{Volumes: []string{"/tmp"}}},
 		{"volume", bundle.Options{Volumes: []string{"name:/dst"}}},
 		{"volume", bundle.Options{Volumes: []string{":/dst"}}},

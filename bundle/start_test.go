@@ -267,6 +267,20 @@ func TestUnmapped(t *testing.T) {
 	}
 }
 
+// TestUnmappedRemedy: the remedy names the file that is about the ID.
+func TestUnmappedRemedy(t *testing.T) {
+	for kind, file := range map[string]string{"user": "/etc/subuid", "group": "/etc/subgid"} {
+		err := &bundle.UnmappedError{Kind: kind, ID: 7, Have: "only 0"}
+		if text := err.Error(); !strings.Contains(text, kind+" ID 7") || !strings.Contains(text, " "+file+",") {
+			t.Errorf("%s: %s", kind, text)
+		}
+	}
+	err := &bundle.UnmappedError{Kind: "user", Remedy: "do this"}
+	if text := err.Error(); !strings.HasSuffix(text, "; do this") {
+		t.Errorf("with a remedy of the caller's: %s", text)
+	}
+}
+
 // TestTerminal runs a container on a pseudo-terminal.
 func TestTerminal(t *testing.T) {
 	testneed.Root(t)

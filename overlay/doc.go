@@ -3,9 +3,9 @@
 // trees.
 //
 // [Open] opens a store, [Store.AddAll] unpacks the layers of an image into it,
-// [Store.PutBlob] and [Store.Tag] list the image. [Prepare] and [Mount], or
-// [Flatten], make a root file system of the layers. The example shows all of
-// it.
+// [Store.PutBlob] and [Store.Tag] list the image. [Store.Use], [Prepare] and
+// [Mount], or [Flatten], make a root file system of the layers. Package bundle's
+// example "Image" goes from an image's name through this store to a bundle.
 //
 // # Disk layout
 //

@@ -86,14 +86,10 @@ func (p *bundlePlan) write(ctx context.Context, img *pull.Image, layers []overla
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
-	made := false
-	defer func() {
-		if err != nil && made {
-			err = errors.Join(err, p.undo())
-		}
-	}()
-	made = true
-	return p.fill(ctx, img, layers)
+	if err := p.fill(ctx, img, layers); err != nil {
+		return errors.Join(err, p.undo())
+	}
+	return nil
 }
 
 // claim takes the directory for this process, and empties one that was
