@@ -83,6 +83,7 @@ func exitMeanings() [][2]string {
 		{"7", "local storage failed: disk full, read-only, I/O error, permission"},
 		{"125, 126, 127", "run: the container could not be started; its program could not be run; was not found"},
 		{"130", "interrupted"},
+		{"141", "ls, cat, diff, layers, export -o -: nobody read on"},
 	}
 }
 
