@@ -141,7 +141,7 @@ func hostDevices(dir string) []specs.LinuxDevice {
 	own := []string{"pts", "shm", "fd", "mqueue", "console", "ptmx", "null", "zero", "full", "tty", "random", "urandom"}
 	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
-			return nil //nolint:nilerr // a directory that cannot be read has no devices to offer
+			return nil // a directory that cannot be read has no devices to offer
 		}
 		if filepath.Dir(path) == dir && slices.Contains(own, d.Name()) {
 			if d.IsDir() {

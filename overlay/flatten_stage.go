@@ -46,12 +46,12 @@ func newStage(dst string) (*stage, error) {
 	} else {
 		err = s.open(filepath.Dir(dst), false)
 		if exists && (errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EROFS)) {
-			_ = s.closeFDs()
+			s.closeFDs()
 			err = s.open(dst, true)
 		}
 	}
 	if err != nil {
-		_ = s.closeFDs()
+		s.closeFDs()
 		var busy *BusyError
 		if errors.As(err, &busy) {
 			return nil, err
@@ -245,20 +245,17 @@ func (s *stage) remove() error {
 
 func (s *stage) close() error {
 	err := s.remove()
-	if cerr := s.closeFDs(); err == nil {
-		err = cerr
-	}
+	s.closeFDs()
 	return err
 }
 
-func (s *stage) closeFDs() error {
+func (s *stage) closeFDs() {
 	for _, fd := range []*int{&s.links, &s.fd, &s.parent} {
 		if *fd >= 0 {
 			_ = unix.Close(*fd)
 			*fd = -1
 		}
 	}
-	return nil
 }
 
 // removeTree deletes name in dirfd with all that is below it.

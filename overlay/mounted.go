@@ -154,7 +154,7 @@ func unescapeOctal(s string) string {
 // else there is an error.
 func mountedAlready(o MountOptions) (bool, error) {
 	if mounted, err := mountRoot(o.Target); err != nil || !mounted {
-		return false, nil //nolint:nilerr // Mount says what is wrong with the target
+		return false, nil // Mount says what is wrong with the target
 	}
 	real, err := filepath.EvalSymlinks(o.Target)
 	if err != nil {

@@ -74,7 +74,7 @@ func (c *comparer) dir(ctx context.Context, fd int, want imagetree.LowerFile) er
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}
-		order := 0
+		var order int
 		switch {
 		case len(kids) == 0:
 			order = 1

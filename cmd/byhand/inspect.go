@@ -107,7 +107,7 @@ func (s *session) inspectRaw(img *pull.Image) error {
 // info is what is told about an image.
 func (s *session) info(ctx context.Context, img *pull.Image) (any, error) {
 	if s.flags.Bool("remote") {
-		return s.inspectRemote(ctx, img)
+		return s.inspectRemote(ctx, img), nil
 	}
 	return s.inspectLocal(ctx, img)
 }
@@ -253,7 +253,7 @@ func (s *session) inspectLocal(ctx context.Context, img *pull.Image) (*imageInfo
 	}
 	layers, err := s.store.Layers(diffIDs(img))
 	if err != nil || len(layers) == 0 {
-		return info, nil //nolint:nilerr // an image that is not unpacked has no directories to tell of
+		return info, nil // an image that is not unpacked has no directories to tell of
 	}
 	info.Size = 0
 	for _, l := range layers {
@@ -365,7 +365,7 @@ type layerData struct {
 	Annotations map[string]string
 }
 
-func (s *session) inspectRemote(ctx context.Context, img *pull.Image) (*remoteInfo, error) {
+func (s *session) inspectRemote(ctx context.Context, img *pull.Image) *remoteInfo {
 	info := &remoteInfo{
 		Digest: img.Manifest.Descriptor.Digest, RepoTags: []string{}, Created: img.Spec.Created,
 		Labels: img.Spec.Config.Labels, Architecture: img.Spec.Architecture, Os: img.Spec.OS,
@@ -393,7 +393,7 @@ func (s *session) inspectRemote(ctx context.Context, img *pull.Image) (*remoteIn
 		info.Layers = append(info.Layers, l.Descriptor.Digest)
 		info.LayersData = append(info.LayersData, dataOf(l.Descriptor))
 	}
-	return info, nil
+	return info
 }
 
 func dataOf(d ocispec.Descriptor) layerData {
