@@ -161,7 +161,7 @@ func breakWord(word string, room int) (head, tail string) {
 // Escape makes a foreign text fit for a terminal: what is not printable is
 // written as an escape.
 func Escape(s string) string {
-	if utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) < 0 {
+	if shell.Displayable(s) {
 		return s
 	}
 	var b strings.Builder

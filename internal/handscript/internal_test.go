@@ -9,6 +9,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	sh "github.com/byhand/byhand/internal/shell"
+
 	"github.com/byhand/byhand/internal/imagetree"
 	"github.com/byhand/byhand/internal/testneed"
 )
@@ -37,7 +39,7 @@ func FuzzWord(f *testing.F) {
 		w.raw("set -eu\n")
 		w.line("printf", "%s", s)
 		script := w.lines.String()
-		if !isShown(strings.ReplaceAll(script, "\n", "")) {
+		if !sh.Displayable(strings.ReplaceAll(script, "\n", "")) {
 			t.Errorf("%q has what does not show", script)
 		}
 		out, err := exec.CommandContext(t.Context(), "dash", "-c", script).Output()

@@ -7,26 +7,6 @@ import (
 	"unicode/utf8"
 )
 
-// safe are the characters that no shell treats specially anywhere in a word.
-const safe = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+:,@%"
-
-// isShown says whether s can stand in a script as it is and be read by a
-// person as what it is.
-func isShown(s string) bool {
-	if !utf8.ValidString(s) {
-		return false
-	}
-	return strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) < 0
-}
-
-// quote makes one shell word of s, which isShown.
-func quote(s string) string {
-	if s != "" && strings.Trim(s, safe) == "" {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
-}
-
 // escape writes s as a format for printf(1), in characters that show.
 func escape(s string) string {
 	var b strings.Builder

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	sh "github.com/byhand/byhand/internal/shell"
 	"github.com/byhand/byhand/pull"
 )
 
@@ -88,7 +89,7 @@ func (w *writer) sourceFunctions() string {
 		}
 		query := "''"
 		if s.Namespace != "" {
-			query = quote("?ns=" + s.Namespace)
+			query = sh.Quote("?ns=" + s.Namespace)
 		}
 		o.raw(fmt.Sprintf("\t%s) registry=$%s query=%s follow=%s ;;\n", s.name, s.name, query, follow))
 	}

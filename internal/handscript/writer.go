@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/byhand/byhand/bundle"
+	sh "github.com/byhand/byhand/internal/shell"
 )
 
 // writer puts the script together: the body first, then, since it tells which
@@ -87,8 +88,8 @@ func (w *writer) line(words ...any) {
 
 // word makes one shell word of any string without NUL.
 func (w *writer) word(s string) string {
-	if isShown(s) {
-		return quote(s)
+	if sh.Displayable(s) {
+		return sh.Quote(s)
 	}
 	w.odd++
 	name := fmt.Sprintf("odd%d", w.odd)

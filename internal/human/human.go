@@ -25,13 +25,18 @@ func Bytes(n int64) string {
 
 // Count writes "1 layer" or "5 layers", "2 entries".
 func Count(n int, noun string) string {
-	switch {
-	case n == 1:
-		return "1 " + noun
-	case strings.HasSuffix(noun, "y"):
-		return fmt.Sprintf("%d %sies", n, strings.TrimSuffix(noun, "y"))
+	return fmt.Sprintf("%d %s", n, Plural(int64(n), noun))
+}
+
+// Plural is the noun as it stands behind n: layer, layers, entries.
+func Plural(n int64, noun string) string {
+	if n == 1 {
+		return noun
 	}
-	return fmt.Sprintf("%d %ss", n, noun)
+	if stem, ok := strings.CutSuffix(noun, "y"); ok {
+		return stem + "ies"
+	}
+	return noun + "s"
 }
 
 // Short is a digest as people recognise it: the first 12 digits.

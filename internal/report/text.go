@@ -70,13 +70,8 @@ func thousands(n int64) string {
 	return s
 }
 
-// counted writes "1 file" or "5 files".
-func counted(n int64, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return thousands(n) + " " + noun + "s"
-}
+// counted writes "1 file" or "5,000 files".
+func counted(n int64, noun string) string { return thousands(n) + " " + human.Plural(n, noun) }
 
 // percent writes part of whole.
 func percent(part, whole int64) string {

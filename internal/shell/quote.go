@@ -17,7 +17,7 @@ const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._
 // another one for the same directory.
 func Quote(s string) string {
 	switch {
-	case !displayable(s):
+	case !Displayable(s):
 		return quoteBytes(s)
 	case s != "" && strings.Trim(s, plain) == "":
 		return s
@@ -25,8 +25,8 @@ func Quote(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-// displayable tells whether s can stand on a terminal as it is.
-func displayable(s string) bool {
+// Displayable tells whether s can stand on a terminal as it is.
+func Displayable(s string) bool {
 	return utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) < 0
 }
 
