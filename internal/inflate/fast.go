@@ -7,7 +7,7 @@ const fastInput = 16
 // each round reads up to fastInput bytes and writes less than Slack bytes.
 //
 // After a refill hold counts at least 56 bits. Three literals of the first table
-// take at most 33; a length takes 20 with a second table and extra bits, a
+// take at most 30; a length takes 20 with a second table and extra bits, a
 // distance 28. So one refill serves up to three literals, or two and the
 // length after them, and a second one serves the distance.
 func (d *Decoder) fastPortable() state { //nolint:funlen // one loop over registers; calls would spill them for every symbol
@@ -24,19 +24,19 @@ func (d *Decoder) fastPortable() state { //nolint:funlen // one loop over regist
 		if e&flagLiteral != 0 {
 			hold >>= e & countMask
 			n -= uint(e & countMask)
-			out[op] = byte(e >> 16)
+			out[op] = byte(e >> baseAt)
 			op++
 			e = lit[hold&litMask]
 			if e&flagLiteral != 0 {
 				hold >>= e & countMask
 				n -= uint(e & countMask)
-				out[op] = byte(e >> 16)
+				out[op] = byte(e >> baseAt)
 				op++
 				e = lit[hold&litMask]
 				if e&flagLiteral != 0 {
 					hold >>= e & countMask
 					n -= uint(e & countMask)
-					out[op] = byte(e >> 16)
+					out[op] = byte(e >> baseAt)
 					op++
 					continue
 				}
@@ -46,11 +46,11 @@ func (d *Decoder) fastPortable() state { //nolint:funlen // one loop over regist
 			if e&flagLink != 0 {
 				hold >>= litBits
 				n -= litBits
-				e = lit[(uint64(e>>16)+hold&(1<<(e>>8&15)-1))&(litSize-1)]
+				e = lit[(base(e)+hold&(1<<(e>>codeAt&15)-1))&(litSize-1)]
 				if e&flagLiteral != 0 {
 					hold >>= e & countMask
 					n -= uint(e & countMask)
-					out[op] = byte(e >> 16)
+					out[op] = byte(e >> baseAt)
 					op++
 					continue
 				}
@@ -68,7 +68,7 @@ func (d *Decoder) fastPortable() state { //nolint:funlen // one loop over regist
 		saved := hold
 		hold >>= e & countMask
 		n -= uint(e & countMask)
-		length := int(e>>16) + int(saved&(1<<(e&countMask)-1)>>(e>>8&15))
+		length := value(e, saved)
 
 		hold |= load64(in, pos) << (n & 63)
 		pos += int((63 - n) >> 3)
@@ -81,7 +81,7 @@ func (d *Decoder) fastPortable() state { //nolint:funlen // one loop over regist
 			}
 			hold >>= distBits
 			n -= distBits
-			e = dist[(uint64(e>>16)+hold&(1<<(e>>8&15)-1))&(distSize-1)]
+			e = dist[(base(e)+hold&(1<<(e>>codeAt&15)-1))&(distSize-1)]
 			if e&flagOther != 0 {
 				s = corrupt
 				break
@@ -90,7 +90,7 @@ func (d *Decoder) fastPortable() state { //nolint:funlen // one loop over regist
 		saved = hold
 		hold >>= e & countMask
 		n -= uint(e & countMask)
-		distance := int(e>>16) + int(saved&(1<<(e&countMask)-1)>>(e>>8&15))
+		distance := value(e, saved)
 		from := op - distance
 		if from < begin {
 			s = corrupt

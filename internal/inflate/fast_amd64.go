@@ -4,9 +4,11 @@ import "golang.org/x/sys/cpu"
 
 // hasBMI2 says whether the processor has what fastBMI2 uses: every server's since
 // 2013.
-var hasBMI2 = cpu.X86.HasBMI1 && cpu.X86.HasBMI2 && cpu.X86.HasSSSE3
+var hasBMI2 = cpu.X86.HasBMI1 && cpu.X86.HasBMI2 && cpu.X86.HasAVX
 
-// fastBMI2 is fastPortable in assembly.
+// fastBMI2 decodes symbols like fastPortable, in assembly, but leaves what is rare
+// to symbol: the end of the block, too, and codes that mean nothing. It may
+// leave half a match, or half a code, in length and due.
 //
 //go:noescape
 func fastBMI2(d *Decoder, repeats *[16]repeatPattern) state

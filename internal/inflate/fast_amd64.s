@@ -5,11 +5,20 @@
 //
 //	BX   hold, bits of input, first one lowest
 //	R11  n in its low 6 bits, how many of them count; the rest is noise
-//	SI   the next byte of input        R8   the last place to refill twice from
-//	DI   where the next byte goes      R9   the limit   R10  begin of the window
-//	R12  table of literals and lengths      R13  table of distances
-//	AX   the entry that is due
-//	CX, DX, R14  anything
+//	SI   the next byte of input        DI   where the next byte goes
+//	R12  both tables, the one for distances first
+//	R13  where the entry lies that is due      AX  its low half
+//	R15  the length of the match whose distance is due, or 0
+//	CX, DX, R8, R9, R10, R14  anything
+//
+// and the frame
+//
+//	inEnd   the last place to refill from    outEnd  the limit
+//	window  where the window begins
+
+#define inEnd  last-8(SP)
+#define outEnd limit-16(SP)
+#define window begin-24(SP)
 
 // REFILL makes at least 56 bits count. Bits that are there already come again
 // in the same places.
@@ -24,216 +33,205 @@
 	ORL   $56, R11    \
 	SUBQ  DX, SI
 
-// LOOKUP gets the entry for the next litBits bits into AX.
-#define LOOKUP \
-	MOVL BX, AX                \
-	ANDL $const_litMask, AX    \
-	MOVL (R12)(AX*4), AX
-
-// CONSUME drops the bits of the entry AX. Counts of bits are below 32 and lie in
-// a byte of their own, so AX serves as a count just as it is: SHRX looks at 6
-// bits, and what else is subtracted from R11 is above those that count there.
-#define CONSUME \
-	SHRXQ AX, BX, BX \
-	SUBL  AX, R11
-
-// LITERAL writes the literal of the entry AX, whose bits are consumed of R14, and
-// gets the next entry. A literal's second byte is litBits, so that the entry is
-// what BEXTR wants to know: where the next code begins, and how many bits count.
-#define LITERAL \
-	BEXTRQ AX, R14, CX       \
-	SHRL   $16, AX           \
-	MOVB   AX, (DI)          \
-	INCQ   DI                \
-	MOVL   (R12)(CX*4), AX
-
-// VALUE(BITS, TEMP, TO) gets base and extra bits of the entry AX, which is lost.
-// BITS is hold before CONSUME.
-#define VALUE(BITS, TEMP, TO) \
-	BZHIQ AX, BITS, TO  \
-	MOVL  AX, TEMP      \
-	SHRL  $8, TEMP      \
-	SHRXQ TEMP, TO, TO  \
-	SHRL  $16, AX       \
-	ADDL  AX, TO
-
-// SECOND(TABLE, MASK) replaces the link AX, whose bits are consumed, by the entry
-// of the second table.
-#define SECOND(TABLE, MASK) \
-	MOVL  AX, DX            \
-	SHRL  $8, DX            \
-	ANDL  $15, DX           \
-	BZHIQ DX, BX, DX        \
-	SHRL  $16, AX           \
-	ADDL  AX, DX            \
-	ANDL  $MASK, DX         \
-	MOVL  (TABLE)(DX*4), AX
-
 // func fastBMI2(d *Decoder, repeats *[16]repeatPattern) state
 //
-// This is fastPortable, with two differences. The next entry is looked up before
-// the current one's work is done, so that the processor waits for memory and
-// copies at the same time. And it is for the caller to make sure that begin ≤ op,
-// and that Slack bytes follow the limit: nothing here is checked twice. Every
-// other index comes from the input, and is held back by a mask, by the
-// comparisons at the top, or by the one with R10.
-TEXT ·fastBMI2(SB), NOSPLIT, $0-24
+// A guess of the processor's that is wrong costs as much as three symbols, and
+// what comes next, a literal or a match, is hard to guess. So nothing here
+// branches on it: each entry says where the next one is to be looked up, and each
+// round takes two entries and does for both whatever either may ask for:
+//
+//	write a byte                    the first, if it is a literal
+//	copy, 64 bytes at a time        a match, if either is a distance
+//	write a byte                    the second, if it is a literal
+//
+// What was not asked for moves the end of the output by 0, and so is
+// overwritten. Branches are left for what is rare: a match that overlaps itself
+// or is longer than 64, and entries that are left to symbol. A link from lit is an
+// entry like others, which writes nothing.
+//
+// After a refill 56 bits count. A length takes 15 of them, a distance 21, a link
+// 10, a literal less; a length follows no length, a distance no distance. So two
+// entries take 36 at most, and enough are left to look the next one up.
+//
+// It is for the caller to make sure that begin ≤ op, and that Slack bytes follow
+// the limit: nothing here is checked twice. An index into a table is held back by
+// the table's width, which comes from build, as the table does; the reading of
+// input by the comparison at the top, the way back by the one with the window.
+TEXT ·fastBMI2(SB), NOSPLIT, $24-24
 	MOVQ d+0(FP), DX
 	MOVQ Decoder_in+0(DX), SI
 	MOVQ SI, R8
 	ADDQ Decoder_in+8(DX), R8
 	SUBQ $const_fastInput, R8
+	MOVQ R8, inEnd
 	ADDQ Decoder_pos(DX), SI
 	MOVQ Decoder_out+0(DX), AX
 	MOVQ Decoder_op(DX), DI
 	ADDQ AX, DI
 	MOVQ Decoder_limit(DX), R9
 	ADDQ AX, R9
+	MOVQ R9, outEnd
 	MOVQ Decoder_begin(DX), R10
 	ADDQ AX, R10
+	MOVQ R10, window
 	MOVQ Decoder_hold(DX), BX
 	MOVQ Decoder_n(DX), R11
-	LEAQ Decoder_lit(DX), R12
-	LEAQ Decoder_dist(DX), R13
+	LEAQ Decoder_dist(DX), R12
+	LEAQ Decoder_lit(DX), R13
+	XORL R15, R15
 
 	CMPQ SI, R8
-	JHI  needMore
+	JHI  done
 	CMPQ DI, R9
-	JCC  needMore
+	JCC  done
 	REFILL
-	LOOKUP
+	MOVL BX, CX
+	ANDL $const_litMask, CX
+	LEAQ (R13)(CX*8), R13
+	MOVL (R13), AX
 
 	PCALIGN $32
 
 	// AX is looked up and not consumed; it may lack a refill.
 top:
-	CMPQ  SI, R8
-	JHI   needMore
-	CMPQ  DI, R9
-	JCC   needMore
+	CMPQ SI, inEnd
+	JHI  done
+	CMPQ DI, outEnd
+	JCC  done
 	REFILL
-	MOVQ  BX, R14
-	CONSUME
-	TESTL AX, AX
-	JNS   noLiteral
-	LITERAL
-	MOVQ  BX, R14
-	CONSUME
-	TESTL AX, AX
-	JNS   noLiteral
-	LITERAL
-	MOVQ  BX, R14
-	CONSUME
-	TESTL AX, AX
-	JNS   noLiteral
 
-literal:
-	LITERAL
-	JMP top
+	// The second entry, to R8 and DX. What is rare stops here, as if there had
+	// been no look-up.
+	MOVWLZX 2(R13), R9
+	BEXTRQ  AX, BX, CX
+	LEAQ    (R12)(R9*1), DX
+	LEAQ    (DX)(CX*8), DX
+	MOVL    (DX), R8
+	MOVL    AX, CX
+	ORB     R8, CX
+	JS      done
 
-noLiteral:
-	TESTL $const_flagOther, AX
-	JNZ   other
+	// The first one's value, to R14.
+	BZHIQ   AX, BX, CX
+	MOVBLZX 6(R13), R14
+	SHRXQ   AX, BX, BX
+	SUBL    AX, R11
+	SHRXQ   R14, CX, R14
+	MOVWLZX 4(R13), CX
+	MOVBLZX 7(R13), R10
+	ADDL    CX, R14
+	MOVB    R14, (DI)
+	ADDQ    R10, DI
 
-length:
-	// Two literals and a length took up to 42 bits: there are enough left to
-	// look the distance up while the refill is under way.
-	VALUE(R14, DX, R14)
-	MOVL  BX, AX
-	ANDL  $const_distMask, AX
-	MOVL  (R13)(AX*4), AX
-	REFILL
-	TESTL $const_flagOther, AX
-	JNZ   otherDistance
+	// The entry after the second, to CX and R13.
+	MOVWLZX 2(DX), AX
+	BEXTRQ  R8, BX, CX
+	LEAQ    (R12)(AX*1), R13
+	LEAQ    (R13)(CX*8), R13
+	MOVL    (R13), CX
 
-distance:
-	MOVQ BX, CX
-	CONSUME
-	VALUE(CX, DX, CX)
-	LOOKUP
+	// The second one's value, to R10.
+	BZHIQ   R8, BX, R10
+	SHRXQ   R8, BX, BX
+	SUBL    R8, R11
+	MOVBLZX 6(DX), R8
+	SHRXQ   R8, R10, R10
+	MOVWLZX 4(DX), R8
+	MOVBLZX 7(DX), DX
+	ADDL    R8, R10
 
-	// R14 is the length, CX the distance.
-	MOVQ   DI, DX
-	SUBQ   CX, DX
-	CMPQ   DX, R10
-	JCS    corrupt
-	ADDQ   DI, R14
-	CMPQ   CX, $16
-	JCS    overlap
-	MOVOU  (DX), X0
-	MOVOU  X0, (DI)
-	MOVOU  16(DX), X1
-	MOVOU  X1, 16(DI)
-	ADDQ   $32, DI
-	CMPQ   DI, R14
-	JCS    long
-	MOVQ   R14, DI
-	JMP    top
+	// If the first is a length, distances being next, then the second is its
+	// distance; else the first is a distance, or R15 is 0.
+	TESTL   R9, R9
+	CMOVQEQ R14, R15
+	CMOVQEQ R10, R14
+	MOVQ    DI, R8
+	SUBQ    R14, R8
+	CMPQ    R8, window
+	JCS     before
+
+inside:
+	CMPQ    R14, R15
+	JCS     overlap
+	TESTL   R15, R15
+	CMOVQEQ R12, R8 // no match: whatever is not being written at the moment
+	VMOVDQU (R8), Y0
+	VMOVDQU 32(R8), Y1
+	VMOVDQU Y0, (DI)
+	VMOVDQU Y1, 32(DI)
+	CMPQ    R15, $64
+	JHI     long
+	ADDQ    R15, DI
+
+copied:
+	MOVB    R10, (DI)
+	ADDQ    DX, DI
+	MOVL    $0, R15
+	TESTL   AX, AX
+	CMOVQEQ R10, R15
+	MOVL    CX, AX
+	JMP     top
 
 long:
-	ADDQ  $32, DX
-	MOVOU (DX), X0
-	MOVOU X0, (DI)
-	MOVOU 16(DX), X1
-	MOVOU X1, 16(DI)
-	ADDQ  $32, DI
-	CMPQ  DI, R14
-	JCS   long
-	MOVQ  R14, DI
-	JMP   top
+	ADDQ $64, R8
+	ADDQ DI, R15
+	ADDQ $64, DI
 
-	// The match overlaps itself within 16 bytes: its first CX bytes are
-	// repeated over a register, and that is written again and again, each time
-	// by as many bytes further as are whole repetitions.
+more:
+	VMOVDQU (R8), Y0
+	VMOVDQU 32(R8), Y1
+	VMOVDQU Y0, (DI)
+	VMOVDQU Y1, 32(DI)
+	ADDQ    $64, R8
+	ADDQ    $64, DI
+	CMPQ    DI, R15
+	JCS     more
+	MOVQ    R15, DI
+	JMP     copied
+
+	// The match overlaps itself. Within 16 bytes, its first R14 bytes are
+	// repeated over a register, and that is written again and again, each time by
+	// as many bytes further as are whole repetitions.
 overlap:
-	MOVOU   (DX), X0
-	SHLQ    $5, CX
-	ADDQ    repeats+8(FP), CX
-	MOVOU   repeatPattern_shuffle(CX), X1
-	MOVQ    repeatPattern_stride(CX), DX
-	PSHUFB  X1, X0
+	ADDQ    DI, R15
+	VMOVDQU (R8), X0
+	CMPQ    R14, $16
+	JCC     halves
+	SHLQ    $5, R14
+	ADDQ    repeats+8(FP), R14
+	VPSHUFB repeatPattern_shuffle(R14), X0, X0
+	MOVQ    repeatPattern_stride(R14), R14
 
 repeat:
-	MOVOU X0, (DI)
-	ADDQ  DX, DI
-	CMPQ  DI, R14
-	JCS   repeat
-	MOVQ  R14, DI
-	JMP   top
+	VMOVDQU X0, (DI)
+	ADDQ    R14, DI
+	CMPQ    DI, R15
+	JCS     repeat
+	MOVQ    R15, DI
+	JMP     copied
 
-other:
-	TESTL $const_flagLink, AX
-	JZ    noLink
-	SECOND(R12, const_litSize-1)
-	MOVQ  BX, R14
-	CONSUME
-	TESTL AX, AX
-	JS    literal
-	TESTL $const_flagOther, AX
-	JZ    length
+halves:
+	VMOVDQU X0, (DI)
+	ADDQ    $16, R8
+	ADDQ    $16, DI
+	VMOVDQU (R8), X0
+	CMPQ    DI, R15
+	JCS     halves
+	MOVQ    R15, DI
+	JMP     copied
 
-noLink:
-	TESTL $const_flagEnd, AX
-	JZ    corrupt
-	MOVQ  $const_endOfBlock, AX
-	JMP   done
-
-otherDistance:
-	TESTL $const_flagLink, AX
-	JZ    corrupt
-	CONSUME
-	SECOND(R13, const_distSize-1)
-	TESTL $const_flagOther, AX
-	JZ    distance
-
-corrupt:
-	MOVQ $const_corrupt, AX
-	JMP  done
-
-needMore:
-	MOVQ $const_needMore, AX
+	// There is no match, or it is too far away.
+before:
+	TESTL R15, R15
+	JZ    inside
+	MOVQ  $const_corrupt, AX
+	JMP   return
 
 done:
+	MOVQ $const_needMore, AX
+
+return:
+	VZEROUPPER
 	MOVQ AX, ret+16(FP)
 	MOVQ d+0(FP), DX
 	SUBQ Decoder_in+0(DX), SI
@@ -243,4 +241,9 @@ done:
 	MOVQ BX, Decoder_hold(DX)
 	ANDQ $63, R11
 	MOVQ R11, Decoder_n(DX)
+	MOVQ R15, Decoder_length(DX)
+	LEAQ Decoder_lit(DX), AX
+	SUBQ AX, R13
+	SARQ $3, R13
+	MOVQ R13, Decoder_due(DX)
 	RET

@@ -52,10 +52,12 @@ type Decoder struct {
 
 	portable bool // do without assembly
 	fixed    bool // the tables are those of the fixed code
+	length   int  // of a match whose distance fast has left due, or 0
+	due      int  // where in lit the entry lies that fast has left due
 	lens     [288 + 32]uint8
-	pre      [1 << 7]uint32
-	lit      [litSize]uint32
-	dist     [distSize]uint32
+	pre      [1 << preBits]uint64
+	dist     [distSize]uint64
+	lit      [litSize]uint64
 }
 
 // NewDecoder returns a decoder from src to sink.
@@ -111,6 +113,13 @@ func (d *Decoder) more() bool {
 // fill makes hold contain at least n bits, n ≤ 56, or all that are left.
 func (d *Decoder) fill(n uint) {
 	d.hold &= 1<<d.n - 1
+	if len(d.in)-d.pos >= 8 {
+		d.hold |= load64(d.in, d.pos) << d.n
+		more := (63 - d.n) >> 3
+		d.pos += int(more)
+		d.n += 8 * more
+		return
+	}
 	for d.n < n && (d.pos < len(d.in) || d.more()) {
 		d.hold |= uint64(d.in[d.pos]) << d.n
 		d.pos++
@@ -223,12 +232,12 @@ func (d *Decoder) fixedCode() {
 			lens[i] = 7
 		}
 	}
-	build(d.lit[:], litBits, lens, litEntry)
+	build(d.lit[:], litBits, lens, litSymbols[:], litLink)
 	lens = d.lens[:32]
 	for i := range lens {
 		lens[i] = 5
 	}
-	build(d.dist[:], distBits, lens, distEntry)
+	build(d.dist[:], distBits, lens, distSymbols[:], distLink)
 	d.fixed = true
 }
 
@@ -254,14 +263,14 @@ func (d *Decoder) dynamicCode() error {
 		}
 		pre[i] = uint8(v)
 	}
-	if !build(d.pre[:], 7, pre[:], preEntry) {
+	if !build(d.pre[:], preBits, pre[:], preSymbols[:], 0) {
 		return ErrCorrupt
 	}
 	lens := d.lens[:nlit+ndist]
 	if err := d.readLens(lens); err != nil {
 		return err
 	}
-	if !build(d.lit[:], litBits, lens[:nlit], litEntry) || !build(d.dist[:], distBits, lens[nlit:], distEntry) {
+	if !build(d.lit[:], litBits, lens[:nlit], litSymbols[:], litLink) || !build(d.dist[:], distBits, lens[nlit:], distSymbols[:], distLink) {
 		return ErrCorrupt
 	}
 	return nil
@@ -271,7 +280,7 @@ func (d *Decoder) dynamicCode() error {
 func (d *Decoder) readLens(lens []uint8) error {
 	for i := 0; i < len(lens); {
 		d.fill(14)
-		e := d.pre[d.hold&(1<<7-1)]
+		e := d.pre[d.hold&(1<<preBits-1)]
 		n := uint(e & countMask)
 		switch {
 		case e&flagOther != 0 && d.n > 0:
@@ -280,7 +289,7 @@ func (d *Decoder) readLens(lens []uint8) error {
 			return io.ErrUnexpectedEOF
 		}
 		d.drop(n)
-		symbol := uint8(e >> 16)
+		symbol := uint8(e >> baseAt)
 		if symbol < 16 {
 			lens[i] = symbol
 			i++
@@ -325,9 +334,6 @@ const (
 func (d *Decoder) symbols() error {
 	for {
 		s := d.fast()
-		if s == endOfBlock {
-			return nil
-		}
 		if s == needMore && d.op >= d.limit {
 			if err := d.flush(); err != nil {
 				return err
@@ -350,45 +356,55 @@ func (d *Decoder) symbols() error {
 
 // look finds the entry for the bits in hold, of which d.n count. Those that are
 // missing read as zeros.
-func (d *Decoder) look(table []uint32, width uint) (e uint32, used uint) {
+func (d *Decoder) look(table []uint64, width uint) (e uint64, used uint) {
 	e = table[d.hold&(1<<width-1)]
-	if e&(flagLiteral|flagLink) == flagLink && e&flagOther != 0 {
-		e = table[uint64(e>>16)+d.hold>>width&(1<<(e>>8&15)-1)]
+	if e&flagLink != 0 {
+		e = table[base(e)+d.hold>>width&(1<<(e>>codeAt&15)-1)]
 		used = width
 	}
 	return e, used
 }
 
-// symbol decodes one literal or match wherever the input ends. It is what
-// happens at the borders of chunks, and what fast does at length.
+// symbol decodes one literal or match wherever the input ends, or the rest of one
+// that fast began. It is what happens at the borders of chunks, and what fast
+// does at length.
 func (d *Decoder) symbol() (state, error) {
 	d.fill(48)
-	e, used := d.look(d.lit[:], litBits)
-	code := uint(e >> 8 & 15)
-	if e&flagLiteral != 0 {
-		code = uint(e & countMask)
+	length, due := d.length, d.due
+	d.length, d.due = 0, 0
+	if length > 0 {
+		return d.match(length)
 	}
+	e, used := d.look(d.lit[:], litBits)
+	if due > litMask { // the link to it is dropped already
+		e, used = d.lit[due], 0
+	}
+	code := uint(e >> codeAt & 15)
 	if used+code > d.n || d.n == 0 {
 		return corrupt, io.ErrUnexpectedEOF
 	}
-	if e&flagLiteral != 0 {
-		d.drop(used + uint(e&countMask))
-		d.out[d.op] = byte(e >> 16)
+	switch {
+	case e&flagLiteral != 0:
+		d.drop(used + code)
+		d.out[d.op] = byte(e >> baseAt)
 		d.op++
 		return needMore, nil
-	}
-	if e&flagOther != 0 {
-		if e&flagEnd == 0 {
-			return corrupt, nil
-		}
-		d.drop(used + uint(e&countMask))
+	case e&flagEnd != 0:
+		d.drop(used + code)
 		return endOfBlock, nil
+	case e&flagOther != 0:
+		return corrupt, nil
 	}
 	length, err := d.extra(e, used)
 	if err != nil {
 		return corrupt, err
 	}
-	e, used = d.look(d.dist[:], distBits)
+	return d.match(length)
+}
+
+// match decodes the distance of a match and copies it.
+func (d *Decoder) match(length int) (state, error) {
+	e, used := d.look(d.dist[:], distBits)
 	if e&flagOther != 0 && d.n > 0 {
 		return corrupt, nil
 	}
@@ -408,15 +424,15 @@ func (d *Decoder) symbol() (state, error) {
 
 // extra drops the code of e, of which used bits led to a second table, and
 // returns the length or distance with its extra bits.
-func (d *Decoder) extra(e uint32, used uint) (int, error) {
+func (d *Decoder) extra(e uint64, used uint) (int, error) {
 	n := uint(e & countMask)
 	if used+n > d.n || d.n == 0 {
 		return 0, io.ErrUnexpectedEOF
 	}
 	d.drop(used)
-	v := d.hold & (1<<n - 1) >> (e >> 8 & 15)
+	v := value(e, d.hold)
 	d.drop(n)
-	return int(e>>16) + int(v), nil
+	return v, nil
 }
 
 func load64(b []byte, i int) uint64     { return binary.LittleEndian.Uint64(b[i:]) }

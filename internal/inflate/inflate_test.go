@@ -218,6 +218,9 @@ func FuzzInflate(f *testing.F) {
 	for i := range 12 {
 		f.Add(deflate(f, sample(r, 1+i*300), []int{-2, 0, 1, 6, 9}[i%5]), 13+i*50)
 	}
+	for range 2 {
+		f.Add(randomStream(r, 1), 1000)
+	}
 	f.Add([]byte{0x03, 0x00}, 1)                   // fixed code, nothing in it
 	f.Add([]byte{0x05, 0xe0, 0x81, 0x08, 0x00}, 1) // dynamic code
 	f.Fuzz(func(t *testing.T, packed []byte, in int) {
