@@ -55,27 +55,23 @@ func outputFile(path string, write func(io.Writer) error) (digest.Digest, error)
 
 // writeBeside gives target, which is what path leads to, its content at once.
 func writeBeside(path, target string, write func(io.Writer) error) (_ digest.Digest, err error) {
-	f, err := os.CreateTemp(filepath.Dir(target), "."+filepath.Base(target)+".*")
+	f, err := newFile(target)
 	if err != nil {
-		if temp, ok := errors.AsType[*fs.PathError](err); ok { // its name tells nobody anything
-			err = fmt.Errorf("make a file in %s: %w", filepath.Dir(target), temp.Err)
+		if cause, ok := errors.AsType[*fs.PathError](err); ok { // its name may be one that tells nobody anything
+			err = fmt.Errorf("make a file in %s: %w", filepath.Dir(target), cause.Err)
 		}
 		return "", storageError(path, err)
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
+	defer func() { err = errors.Join(err, f.close()) }()
 	sum := digest.Canonical.Digester()
-	err = write(io.MultiWriter(f, sum.Hash()))
-	if err == nil {
-		err = f.Chmod(0o644)
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
+	if err := write(io.MultiWriter(f, sum.Hash())); err != nil {
 		return "", err
 	}
-	if err := os.Rename(f.Name(), target); err != nil {
+	err = f.Chmod(0o644)
+	if err == nil {
+		err = f.publish()
+	}
+	if err != nil {
 		return "", storageError(path, err)
 	}
 	return sum.Digest(), nil

@@ -4,41 +4,13 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 
-	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
 	"github.com/byhand/byhand/internal/sys"
 )
-
-// exportFile writes a file that is whole or not there, and takes the place of
-// one that is. What is there and is no regular file, such as a device or a
-// pipe, is written to.
-func exportFile(path string, write func(io.Writer) error) (_ digest.Digest, err error) {
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		return exportInto(path, write)
-	}
-	f, err := newFile(path)
-	if err != nil {
-		return "", &codedError{fmt.Errorf("write %s: %w", path, err), exitStorage}
-	}
-	defer func() { err = errors.Join(err, f.close()) }()
-	sum := digest.Canonical.Digester()
-	if err := write(io.MultiWriter(f, sum.Hash())); err != nil {
-		return "", err
-	}
-	err = f.Chmod(0o644)
-	if err == nil {
-		err = f.publish()
-	}
-	if err != nil {
-		return "", &codedError{fmt.Errorf("write %s: %w", path, err), exitStorage}
-	}
-	return sum.Digest(), nil
-}
 
 // unfinished is a file that has no name yet, so that nothing is left of it
 // when the process is killed. On a file system without such files it has one
@@ -67,7 +39,7 @@ func newFile(path string) (*unfinished, error) {
 	return &unfinished{File: f, path: path, temp: f.Name()}, nil
 }
 
-// publish gives the file its name.
+// publish gives the file its name, at once or in the place of what has it.
 func (f *unfinished) publish() error {
 	if f.temp == "" {
 		err := f.link(f.path)
@@ -107,18 +79,4 @@ func (f *unfinished) close() error {
 		err = errors.Join(err, os.Remove(f.temp))
 	}
 	return err
-}
-
-// exportInto writes to what is at path.
-func exportInto(path string, write func(io.Writer) error) (digest.Digest, error) {
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
-	if err != nil {
-		return "", &codedError{fmt.Errorf("write %s: %w", path, err), exitStorage}
-	}
-	sum := digest.Canonical.Digester()
-	err = write(io.MultiWriter(f, sum.Hash()))
-	if err = errors.Join(err, f.Close()); err != nil {
-		return "", err
-	}
-	return sum.Digest(), nil
 }
