@@ -295,8 +295,10 @@ func TestAddAllFailureStopsOthers(t *testing.T) {
 			t.Errorf("layer %d: Has is %v, want %v", i+1, got, want)
 		}
 	}
-	if left := staging(t, dir); len(left) > 0 {
-		t.Errorf("staging holds %q", left)
+	for _, name := range staging(t, dir) {
+		if !strings.Contains(name, ".layer") { // verified, for the next try
+			t.Errorf("staging holds %s", name)
+		}
 	}
 }
 
