@@ -112,13 +112,15 @@ func (t *task) adopt() (*staged, error) {
 }
 
 // leave keeps a parked layer for the next process, unless what ended the wait
-// says that the image is bad: then nobody will come for it.
+// says that the image is bad, then nobody will come for it, or that the disk is
+// full, then its room is wanted.
 func (st *staged) leave(ctx context.Context) {
 	if !st.parked {
 		return
 	}
 	cause := context.Cause(ctx)
-	st.gone = !st.task.adder.damaged(cause) && !isBad(cause)
+	full := errors.Is(cause, unix.ENOSPC) || errors.Is(cause, unix.EDQUOT)
+	st.gone = !full && !st.task.adder.damaged(cause) && !isBad(cause)
 }
 
 // isBad reports whether a layer is malformed, hostile or beyond a limit.

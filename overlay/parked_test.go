@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -160,13 +161,15 @@ func TestParked(t *testing.T) {
 	}
 }
 
-// Nobody comes back for an image that is bad, so nothing of it is kept.
-func TestParkedOfBadImage(t *testing.T) {
-	dir := t.TempDir()
-	srcs := parkedStack(t, dir, func() error { return &damagedError{} })
-	addAndFail(t, dir, srcs)
-	if left := staging(t, dir); len(left) > 0 {
-		t.Errorf("staging holds %q", left)
+// Nobody comes back for an image that is bad, and a full disk needs the room, so
+// nothing of it is kept.
+func TestParkedForNobody(t *testing.T) {
+	for _, cause := range []error{&damagedError{}, syscall.ENOSPC, syscall.EDQUOT} {
+		dir := t.TempDir()
+		addAndFail(t, dir, parkedStack(t, dir, func() error { return cause }))
+		if left := staging(t, dir); len(left) > 0 {
+			t.Errorf("%v: staging holds %q", cause, left)
+		}
 	}
 }
 
