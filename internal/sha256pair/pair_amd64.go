@@ -22,7 +22,7 @@ func cpuid7() (ebx uint32)
 // SHA instructions of x86.
 func hasSHA() bool {
 	const sha = 1 << 29
-	return cpu.X86.HasSSSE3 && cpu.X86.HasSSE41 && cpuid7()&sha != 0
+	return cpu.X86.HasAVX && cpuid7()&sha != 0
 }
 
 var table = constants{

@@ -9,22 +9,21 @@
 //
 // X0 is the operand that SHA256RNDS2 takes unnamed, X13 is for a moment, X14
 // turns bytes around. The processor overlaps the two by itself: neither waits
-// for the other's results.
+// for the other's results. Together they could keep the unit for rounds busy all
+// the time, if nothing else wanted it; AVX's three operands save the copies.
 
 // ROUNDS does four rounds with the words W and the constants at K.
 #define ROUNDS(K, W, S0, S1) \
-	MOVOU       K(R8), X0  \
-	PADDL       W, X0      \
+	VPADDD      K(R8), W, X0 \
 	SHA256RNDS2 X0, S0, S1 \
-	PSHUFD      $0x0e, X0, X0 \
+	VPSHUFD     $0x0e, X0, X0 \
 	SHA256RNDS2 X0, S1, S0
 
 // NEXT replaces the words W by those 16 further on.
 #define NEXT(W, W1, W2, W3) \
-	SHA256MSG1 W1, W      \
-	MOVO       W3, X13    \
-	PALIGNR    $4, W2, X13 \
-	PADDL      X13, W     \
+	VPALIGNR   $4, W2, W3, X13 \
+	SHA256MSG1 W1, W        \
+	VPADDD     X13, W, W    \
 	SHA256MSG2 W3, W
 
 #define ROUNDS2(K, A, B) \
@@ -37,14 +36,13 @@
 	NEXT(B, B1, B2, B3)
 
 #define LOAD(FROM, W, AT) \
-	MOVOU  AT(FROM), W \
-	PSHUFB X14, W
+	VMOVDQU AT(FROM), W \
+	VPSHUFB X14, W, W
 
 // ADD adds the state before the block, at TO, and stores the sum there.
 #define ADD(S, TO, AT) \
-	MOVOU AT(TO), X13 \
-	PADDL X13, S      \
-	MOVOU S, AT(TO)
+	VPADDD  AT(TO), S, S \
+	VMOVDQU S, AT(TO)
 
 // func blocks2(a, b *state, p, q *byte, blocks int, c *constants)
 TEXT ·blocks2(SB), NOSPLIT, $0-48
@@ -54,11 +52,11 @@ TEXT ·blocks2(SB), NOSPLIT, $0-48
 	MOVQ  q+24(FP), DI
 	MOVQ  blocks+32(FP), CX
 	MOVQ  c+40(FP), R8
-	MOVOU constants_flip(R8), X14
-	MOVOU (AX), X1
-	MOVOU 16(AX), X2
-	MOVOU (BX), X7
-	MOVOU 16(BX), X8
+	VMOVDQU constants_flip(R8), X14
+	VMOVDQU (AX), X1
+	VMOVDQU 16(AX), X2
+	VMOVDQU (BX), X7
+	VMOVDQU 16(BX), X8
 	TESTQ CX, CX
 	JZ    done
 
