@@ -33,7 +33,7 @@ func (e *RebuildError) Unwrap() error { return e.Err }
 // matched the diff ID, and in a [RebuildError] else. A layer that was unpacked
 // without a record is a [NoRecordError] inside one.
 func (s *Store) OpenLayer(ctx context.Context, l Layer) (io.ReadCloser, error) {
-	if err := s.leaseToRead(ctx, []ChainID{l.ChainID}, nil); err != nil {
+	if err := s.Hold(ctx, []ChainID{l.ChainID}, nil); err != nil {
 		return nil, err
 	}
 	dir, err := s.openLayerDir(l.ChainID)

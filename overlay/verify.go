@@ -122,7 +122,11 @@ func (s *Store) Verify(ctx context.Context, img Image, o VerifyOptions) (*Report
 		r.note("the layers cannot be checked before manifest and config are right")
 		return r, nil
 	}
-	if err := s.leaseToRead(ctx, ChainIDs(ids), blobs); err != nil {
+	held := make([]digest.Digest, len(blobs))
+	for i, b := range blobs {
+		held[i] = b.desc.Digest
+	}
+	if err := s.Hold(ctx, ChainIDs(ids), held); err != nil {
 		return nil, err
 	}
 	blobChecks, err := s.verifyBlobs(ctx, blobs, o)

@@ -15,20 +15,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// leaseToRead keeps layers and blobs from removal. Who may not write to the
-// store can read it all the same.
-func (s *Store) leaseToRead(ctx context.Context, chains []ChainID, blobs []blobState) error {
-	lines := layerLeases(chains)
-	for _, b := range blobs {
-		lines = append(lines, leaseBlob+b.desc.Digest.String())
-	}
-	err := s.lease(ctx, lines...)
-	if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS) {
-		return nil
-	}
-	return err
-}
-
 // verifyDocuments checks index, manifest and config, and returns the diff IDs
 // and the layers' descriptors; nil if one of the latter two is not good.
 func (s *Store) verifyDocuments(ctx context.Context, img Image, r *Report) ([]digest.Digest, []blobState, error) {

@@ -52,6 +52,10 @@ func (s *session) local(ctx context.Context, ref pull.Reference) (*pull.Image, e
 		err = fmt.Errorf("%w; byhand verify --repair %s replaces what is damaged", err, ref)
 	}
 	if err != nil {
+		// Another process may have removed it since.
+		if _, gone := s.record(ctx, ref); errors.Is(gone, fs.ErrNotExist) {
+			return nil, gone
+		}
 		return nil, err
 	}
 	img.Reference = ref
@@ -113,12 +117,25 @@ func (s *session) find(ctx context.Context, arg string) (*pull.Image, error) {
 // store lists but whose layers it lacks comes from its source again.
 func (s *session) findWhole(ctx context.Context, arg string) (*pull.Image, error) {
 	return s.findIf(ctx, arg, func(img *pull.Image) bool {
+		s.hold(ctx, img)
 		// Layers of another boot may only have to be looked at.
 		if err := s.store.Prove(ctx, diffIDs(img)); err != nil {
 			s.log(levelInfo, fmt.Sprintf("prove layers of %s: %v", img.Reference, err))
 		}
 		return s.hasAll(img)
 	})
+}
+
+// hold keeps other processes from removing the image's layers between a look at
+// them and their use.
+func (s *session) hold(ctx context.Context, img *pull.Image) {
+	var blobs []digest.Digest
+	for _, l := range img.Layers {
+		blobs = append(blobs, l.Descriptor.Digest)
+	}
+	if err := s.store.Hold(ctx, overlay.ChainIDs(diffIDs(img)), blobs); err != nil {
+		s.log(levelInfo, fmt.Sprintf("hold layers of %s: %v", img.Reference, err))
+	}
 }
 
 // findIf returns the image from the store if it is good, or else from its

@@ -72,6 +72,9 @@ func (t *imageTree) fetch(ctx context.Context, arg string) (*pull.Image, error) 
 	s := t.session
 	img, err := s.findIf(ctx, arg, func(img *pull.Image) bool {
 		img, err := t.lower(img)
+		if err == nil {
+			s.hold(ctx, img)
+		}
 		return err != nil || t.atHand(img)
 	})
 	if err == nil {
