@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -60,13 +61,18 @@ func powerLoss(t *testing.T, rate int64) (total tally) {
 	return total
 }
 
-// TestPowerLossSync: with --sync, an image is on the disk when the command
-// ends.
+// TestPowerLossSync: with --sync, an image or a bundle is on the disk when the
+// command ends.
 func TestPowerLossSync(t *testing.T) {
 	testneed.Root(t)
 	testneed.Tool(t, "mkfs.ext4", "cmp")
 	image, ids, ref := powerImage(t, 64<<20)
-	for _, args := range [][]string{{"--sync", "unpack", image}, {"--sync", "unpack", "--keep-blobs", image}} {
+	for _, args := range [][]string{
+		{"--sync", "unpack", image},
+		{"--sync", "unpack", "--keep-blobs", image},
+		{"--sync", "unpack", image, "tree"},
+		{"--sync", "pull-and-unpack", "--rootfs", "flat", image, "bundle", "--", "/x"},
+	} {
 		d := newDisk(t)
 		l := d.mount(t)
 		l.must(l.byhand(args...))
@@ -84,6 +90,16 @@ func TestPowerLossSync(t *testing.T) {
 			t.Errorf("%q: %d images, %v", args, len(imgs), err)
 		}
 		checkLayers(after, ref, ids)
+		if args[len(args)-1] == "tree" {
+			sameTree(t, ref.path("tree"), after.path("tree"))
+		}
+		if args[1] == "pull-and-unpack" {
+			sameTree(t, ref.path("tree"), after.path("bundle/rootfs"))
+			if raw, err := os.ReadFile(after.path("bundle/config.json")); err != nil || !json.Valid(raw) {
+				t.Errorf("config.json: %v: %.100q", err, raw)
+			}
+			wantCode(t, after.byhand("bundle", image, after.path("bundle")), 1, "holds a config.json already")
+		}
 		after.unmount(after.dir)
 	}
 }

@@ -25,7 +25,8 @@ type FlattenOptions struct {
 	Owners unpack.Owners
 	// Jobs is how many directories are worked on at once; 0 means 2.
 	Jobs int
-	// Sync waits until the tree is on disk before it gets its name.
+	// Sync waits until the tree is on disk before it gets its name, and then
+	// for that.
 	Sync bool
 	// Skipped, when not nil, is told at the end what was not kept.
 	Skipped func([]unpack.Skip)
@@ -95,6 +96,9 @@ func Flatten(ctx context.Context, dirs []string, dst string, o FlattenOptions) e
 	}
 	if cerr := st.close(); err == nil {
 		err = cerr
+	}
+	if err == nil && o.Sync {
+		err = syncFS(dst) // its name too
 	}
 	if err == nil && o.Skipped != nil && len(f.skipped) > 0 {
 		o.Skipped(f.skips())

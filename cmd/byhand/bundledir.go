@@ -215,12 +215,34 @@ func (p *bundlePlan) fill(ctx context.Context, img *pull.Image, layers []overlay
 			return err
 		}
 	}
+	if err := p.sync(); err != nil { // before config.json says that the bundle is whole
+		return err
+	}
 	if err := bundle.Write(p.dir, result, bundle.WriteOptions{}); err != nil {
+		return err
+	}
+	if err := p.sync(); err != nil {
 		return err
 	}
 	s.explain.Config(p.dir, result, p.scratch)
 	if !p.mount {
 		return p.explainLater()
+	}
+	return nil
+}
+
+// sync waits until the bundle is on the disk, if that is asked for.
+func (p *bundlePlan) sync() error {
+	if !p.session.flags.Bool("sync") || p.scratch {
+		return nil
+	}
+	f, err := os.Open(p.dir)
+	if err != nil {
+		return fmt.Errorf("sync bundle: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	if err := sys.Syncfs(int(f.Fd())); err != nil {
+		return fmt.Errorf("sync bundle %s: %w", p.dir, err)
 	}
 	return nil
 }

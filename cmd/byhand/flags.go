@@ -22,7 +22,7 @@ func globalFlags() []cli.Flag {
 		&cli.IntFlag{
 			Name: "jobs", Usage: "fetch and unpack `N` layers at once", Value: defaultJobs,
 		},
-		&cli.BoolFlag{Name: "sync", Usage: "wait for the disk before a layer counts"},
+		&cli.BoolFlag{Name: "sync", Usage: "wait for the disk before a layer or a bundle counts"},
 		&cli.StringSliceFlag{
 			Name: "limit", Usage: "set the limit `NAME=VALUE`, as in entries=5000000 or bytes=100G (repeatable)",
 		},
