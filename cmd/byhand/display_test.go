@@ -40,19 +40,38 @@ func TestFitColumns(t *testing.T) {
 	columns := []column{{title: "A"}, {title: "B", least: 12}, {title: "C", least: 7}}
 	rows := [][]string{{"A", "B", "C"}, {strings.Repeat("a", 10), strings.Repeat("b", 40), strings.Repeat("中", 10)}}
 	for limit, want := range map[int][]int{
-		0: {10, 40, 20}, 200: {10, 40, 20}, 76: {10, 40, 20}, 70: {10, 34, 20}, 50: {10, 19, 15}, 20: {10, 12, 7},
+		0: {10, 40, 20}, 200: {10, 40, 20}, 76: {10, 40, 20}, 70: {10, 36, 20}, 50: {10, 20, 16}, 20: {10, 12, 7},
 	} {
-		got := fitColumns(columns, rows, limit)
+		got, gap := fitColumns(columns, rows, limit)
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("limit %d: %s", limit, diff)
 		}
 		var b strings.Builder
-		if err := writeRow(&b, rows[1], got); err != nil {
+		if err := writeRow(&b, rows[1], got, gap); err != nil {
 			t.Fatal(err)
 		}
 		if w := runewidth.StringWidth(strings.TrimSpace(b.String())); limit >= 40 && w > limit {
 			t.Errorf("limit %d: %d columns", limit, w)
 		}
+	}
+}
+
+// TestDropColumns has a table of which no column can be cut enough.
+func TestDropColumns(t *testing.T) {
+	columns := []column{{title: "A"}, {title: "B", spare: 2}, {title: "C", least: 3, spare: 1}, {title: "D"}}
+	rows := [][]string{{"A", "B", "C", "D"}, {"aaaaa", "bbbbb", "ccccc", "ddddd"}}
+	for limit, want := range map[int]string{0: "ABCD", 24: "ABCD", 23: "ABD", 19: "ABD", 18: "AD", 1: "AD"} {
+		kept, cells, left := dropColumns(columns, rows, limit)
+		got := strings.Join(cells[0], "")
+		if got != want || len(kept) != len(want) || len(cells[1]) != len(want) || len(left) != 4-len(want) {
+			t.Errorf("limit %d: %s, without %v, expected %s", limit, got, left, want)
+		}
+	}
+	if _, _, left := dropColumns(columns, [][]string{rows[0], {"aaaaa", "bbbbb", "", "ddddd"}}, 1); len(left) != 1 {
+		t.Errorf("of an empty column it is said that it is left out: %v", left)
+	}
+	if len(rows[0]) != 4 || rows[1][3] != "ddddd" {
+		t.Errorf("the rows were changed: %v", rows)
 	}
 }
 

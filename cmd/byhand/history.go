@@ -104,12 +104,12 @@ func historyListing() listing {
 		columns: []column{
 			{title: "IMAGE"},
 			{title: "CREATED"},
-			{title: "CREATED BY", least: 16},
+			{title: "CREATED BY", least: 14},
 			{title: "SIZE"},
-			{title: "COMMENT", least: 7},
+			{title: "COMMENT", least: 7, spare: 1},
 			{title: "LAYER", least: shortDigest},
-			{title: "DIFF ID", least: shortDigest},
-			{title: "CHAIN ID", least: shortDigest},
+			{title: "DIFF ID", least: shortDigest, spare: 3},
+			{title: "CHAIN ID", least: shortDigest, spare: 2},
 		},
 		fields: record{
 			"ID": "IMAGE", "CreatedSince": "CREATED", "CreatedAt": "CREATED AT", "CreatedBy": "CREATED BY",

@@ -83,12 +83,12 @@ func imagesListing() listing {
 	return listing{
 		columns: []column{
 			{title: "IMAGE"},
-			{title: "PLATFORM"},
+			{title: "PLATFORM", spare: 3},
 			{title: "DIGEST"},
 			{title: "SIZE"},
 			{title: "BLOBS"},
-			{title: "UNIQUE"},
-			{title: "SHARED"},
+			{title: "UNIQUE", spare: 2},
+			{title: "SHARED", spare: 1},
 			{title: "USED BY"},
 		},
 		fields: record{

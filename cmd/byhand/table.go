@@ -2,7 +2,9 @@ package main
 
 import (
 	"bufio"
+	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/mattn/go-runewidth"
@@ -15,13 +17,19 @@ type column struct {
 	// least is the width down to which the column may be cut to fit a
 	// terminal; 0 leaves it whole.
 	least int
+	// spare columns are left out of a terminal that is too narrow still, 1
+	// first; 0 is one that always stays.
+	spare int
 }
 
 // shortDigest is the least width of a column of digests.
 const shortDigest = 8
 
-// columnGap is what separates columns.
-const columnGap = 3
+// What separates columns, and what does where there is no room.
+const (
+	columnGap = 3
+	narrowGap = 2
+)
 
 // terminalWidth is how many columns standard output shows, 0 if it is no
 // terminal.
@@ -73,34 +81,80 @@ func (s *session) writeTable(columns []column, rows [][]string) error {
 	if !s.noTrunc() {
 		limit = s.terminalWidth()
 	}
-	widths := fitColumns(columns, clean, limit)
-	return s.output(func(w io.Writer) error {
+	columns, clean, left := dropColumns(columns, clean, limit)
+	widths, gap := fitColumns(columns, clean, limit)
+	err := s.output(func(w io.Writer) error {
 		for _, row := range clean {
-			if err := writeRow(w, row, widths); err != nil {
+			if err := writeRow(w, row, widths, gap); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+	if err == nil && len(left) > 0 {
+		s.log(levelInfo, fmt.Sprintf("no room for %s; --no-trunc prints all", strings.Join(left, ", ")))
+	}
+	return err
 }
 
-// fitColumns returns the columns' widths. With a limit, those that can spare
-// most give way first.
-func fitColumns(columns []column, rows [][]string, limit int) []int {
+// dropColumns leaves out spare columns as long as the table does not fit the
+// limit even when cut, and returns the titles of those that have anything.
+func dropColumns(columns []column, rows [][]string, limit int) (kept []column, cells [][]string, left []string) {
+	for {
+		need := narrowGap * (len(columns) - 1)
+		last := -1
+		for i, w := range cellWidths(columns, rows) {
+			c := columns[i]
+			if c.least > 0 {
+				w = min(w, c.least)
+			}
+			need += w
+			if c.spare > 0 && (last < 0 || c.spare < columns[last].spare) {
+				last = i
+			}
+		}
+		if limit == 0 || need <= limit || last < 0 {
+			return columns, rows, left
+		}
+		if slices.ContainsFunc(rows[1:], func(row []string) bool { return row[last] != "" }) {
+			left = append(left, columns[last].title)
+		}
+		columns = slices.Delete(slices.Clone(columns), last, last+1)
+		fewer := make([][]string, len(rows))
+		for i, row := range rows {
+			fewer[i] = slices.Delete(slices.Clone(row), last, last+1)
+		}
+		rows = fewer
+	}
+}
+
+// cellWidths returns the widths of the columns, uncut.
+func cellWidths(columns []column, rows [][]string) []int {
 	widths := make([]int, len(columns))
 	for _, row := range rows {
 		for i, cell := range row {
 			widths[i] = max(widths[i], runewidth.StringWidth(cell))
 		}
 	}
+	return widths
+}
+
+// fitColumns returns the columns' widths, and the gap between them. With a
+// limit, those that can spare most give way first.
+func fitColumns(columns []column, rows [][]string, limit int) (widths []int, gap int) {
+	widths, gap = cellWidths(columns, rows), columnGap
 	if limit == 0 {
-		return widths
+		return widths, gap
 	}
-	over := columnGap*(len(columns)-1) - limit
+	total := columnGap * (len(columns) - 1)
 	for _, w := range widths {
-		over += w
+		total += w
 	}
-	for ; over > 0; over-- {
+	if total > limit {
+		gap = narrowGap
+		total -= (columnGap - narrowGap) * (len(columns) - 1)
+	}
+	for ; total > limit; total-- {
 		richest, most := -1, 0
 		for i, c := range columns {
 			if spare := widths[i] - c.least; c.least > 0 && spare > most {
@@ -112,16 +166,16 @@ func fitColumns(columns []column, rows [][]string, limit int) []int {
 		}
 		widths[richest]--
 	}
-	return widths
+	return widths, gap
 }
 
-func writeRow(w io.Writer, row []string, widths []int) error {
+func writeRow(w io.Writer, row []string, widths []int, gap int) error {
 	var b strings.Builder
 	for i, cell := range row {
 		cell = runewidth.Truncate(cell, widths[i], "…")
 		b.WriteString(cell)
 		if i < len(row)-1 {
-			b.WriteString(strings.Repeat(" ", widths[i]-runewidth.StringWidth(cell)+columnGap))
+			b.WriteString(strings.Repeat(" ", widths[i]-runewidth.StringWidth(cell)+gap))
 		}
 	}
 	_, err := io.WriteString(w, strings.TrimRight(b.String(), " ")+"\n")
