@@ -3,6 +3,8 @@ package unpack
 import (
 	"fmt"
 	"strconv"
+
+	"github.com/byhand/byhand/internal/human"
 )
 
 // SkipKind is a kind of thing that was not kept.
@@ -48,20 +50,23 @@ type Skip struct {
 const MostAttrs = 64
 
 func (s Skip) String() string {
-	what := [...]string{
-		SkipXattr:        "extended attributes not kept",
-		SkipOverlayXattr: "overlayfs attributes left out",
-		SkipOwner:        "owners not kept",
-		SkipDevice:       "device nodes not made",
-		SkipZeroDevice:   "character devices 0:0 left out",
-		SkipTime:         "times clamped to what the file system holds",
-		SkipType:         "archive labels left out",
+	what := [...]struct{ noun, fate string }{
+		SkipXattr:        {"extended attribute", "not kept"},
+		SkipOverlayXattr: {"overlayfs attribute", "left out"},
+		SkipOwner:        {"owner", "not kept"},
+		SkipDevice:       {"device node", "not made"},
+		SkipZeroDevice:   {"character device", "of number 0:0 left out"},
+		SkipTime:         {"time", "clamped to what the file system holds"},
+		SkipType:         {"archive label", "left out"},
 	}
-	kind := "things not kept"
+	noun, fate, first := "thing", "not kept", ""
 	if s.Kind >= 0 && int(s.Kind) < len(what) {
-		kind = what[s.Kind]
+		noun, fate = what[s.Kind].noun, what[s.Kind].fate
 	}
-	text := fmt.Sprintf("%d %s, first %s of %s", s.Count, kind, s.What, strconv.Quote(s.Name))
+	if s.Count != 1 {
+		first = "first "
+	}
+	text := fmt.Sprintf("%s %s, %s%s of %s", human.Count(s.Count, noun), fate, first, s.What, strconv.Quote(s.Name))
 	if s.Err != nil {
 		text += ": " + s.Err.Error()
 	}
