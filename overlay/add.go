@@ -30,13 +30,14 @@ const leastJobs = 4
 
 // AddAll makes sure that the store has every layer of an image, base first,
 // and returns them in that order. Layers that are there are not opened; the
-// others are fetched and unpacked at once, the largest first. A layer of
-// another boot that may not have reached the disk is proved first, see
-// [Store.Prove], and fetched only if it cannot be. A layer that
-// another process is making is waited for. Each layer appears by one rename
-// after its stream ended verified; a layer that leans on those below it, after
-// those. The first failure stops the rest and is returned as a [LayerError];
-// layers finished by then stay, anything else is removed.
+// others are fetched and unpacked at once, the largest first. One that the
+// image has several times is opened once. A layer of another boot that may not
+// have reached the disk is proved first, see [Store.Prove], and fetched only if
+// it cannot be. A layer that another process is making is waited for. Each
+// layer appears by one rename after its stream ended verified; a layer that
+// leans on those below it, after those. The first failure stops the rest and is
+// returned as a [LayerError]; layers finished by then stay, anything else is
+// removed.
 func (s *Store) AddAll(ctx context.Context, srcs []Source, o AddOptions) ([]Layer, error) {
 	a, err := s.newAdder(ctx, srcs, o)
 	if err != nil {
@@ -93,7 +94,8 @@ type task struct {
 	diff  DiffID
 	size  int64
 	begun time.Time
-	again bool // made though it is there
+	again bool  // made though it is there
+	twin  *task // what the layer is made of instead of its source, or nil
 	layer Layer
 	done  chan struct{} // closed when the layer has its name
 }
@@ -131,6 +133,7 @@ func (s *Store) newAdder(ctx context.Context, srcs []Source, o AddOptions) (*add
 		}
 		a.tasks = append(a.tasks, t)
 	}
+	pair(a.tasks)
 	return a, nil
 }
 
@@ -150,6 +153,10 @@ func (a *adder) run(ctx context.Context) error {
 	slices.SortStableFunc(todo, func(x, y *task) int { return cmp.Compare(y.size, x.size) })
 	g, ctx := errgroup.WithContext(ctx)
 	for _, t := range todo {
+		if t.twin != nil {
+			g.Go(func() error { return t.fail(t.follow(ctx)) })
+			continue
+		}
 		turn := a.slots.ask(t.size) // here, so that the order holds
 		g.Go(func() error { return t.fail(t.run(ctx, turn)) })
 	}

@@ -41,6 +41,7 @@ func (t *task) stage(ctx context.Context) (*staged, error) {
 	e := t.event(EventRetry)
 	e.Err = d.err
 	t.adder.store.observe(e)
+	t.twin = nil
 	st, err = t.stageOnce(ctx)
 	if errors.As(err, &d) {
 		err = fmt.Errorf("fetched twice: %w", d.err)
@@ -61,9 +62,9 @@ func (t *task) stageOnce(ctx context.Context) (_ *staged, err error) {
 		}
 	}()
 	t.adder.store.observe(t.event(EventStarted))
-	rc, err := t.src.Open(ctx)
+	rc, err := t.open(ctx)
 	if err != nil {
-		if t.adder.damaged(err) {
+		if t.retry(err) {
 			err = &damageError{err}
 		}
 		return nil, err
@@ -78,7 +79,7 @@ func (t *task) stageOnce(ctx context.Context) (_ *staged, err error) {
 		err = in.drain(ctx)
 	}
 	if err != nil {
-		err = in.judge(ctx, err, t.adder.damaged)
+		err = in.judge(ctx, err, t.retry)
 	}
 	if cerr := rc.Close(); err == nil && cerr != nil {
 		err = fmt.Errorf("close stream: %w", cerr)
