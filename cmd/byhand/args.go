@@ -21,18 +21,14 @@ import (
 // they are, as the last operands.
 func arrange(app *cli.App, argv []string) ([]string, error) {
 	a := arranger{global: app.Flags, commands: app.Commands}
-	args := argv[1:]
-	if len(args) > 0 && args[0] == "help" { // help COMMAND is COMMAND --help
-		args = append(slices.Clone(args[1:]), "--help")
-		if args[0] == "help" {
-			args = args[1:]
-		}
-	}
-	if err := a.scan(args); err != nil {
+	if err := a.scan(argv[1:]); err != nil {
 		return nil, err
 	}
 	out := append([]string{argv[0]}, a.globals...)
 	out = append(out, a.path...)
+	if a.help { // whatever else is there
+		return append(out, "--help"), nil
+	}
 	out = append(out, a.options...)
 	if len(a.operands)+len(a.rest) > 0 {
 		if len(a.path) > 0 {
@@ -49,6 +45,8 @@ type arranger struct {
 	command  *cli.Command   // found so far
 
 	globals, path, options, operands, rest []string
+
+	help bool // help COMMAND, or COMMAND --help
 }
 
 func (a *arranger) scan(argv []string) error {
@@ -65,6 +63,8 @@ func (a *arranger) scan(argv []string) error {
 				return err
 			}
 			i += n - 1
+		case arg == "help" && len(a.path) == 0:
+			a.help = true
 		case a.step(arg):
 		case a.command == nil && len(a.path) == 0:
 			return unknownCommand(arg, a.commands)
@@ -107,7 +107,7 @@ func (a *arranger) option(argv []string) (int, error) {
 	case flag == nil && hasValue:
 		return 0, a.errorf("option --%s takes no value%s", name, a.seeHelp())
 	case flag == nil:
-		*list = append(*list, arg)
+		a.help = true
 		return 1, nil
 	case hasValue:
 		return 1, a.file(list, flag, value, true)
@@ -129,7 +129,7 @@ func (a *arranger) letters(argv []string) (int, error) {
 		case list == nil:
 			return 0, a.errorf("unknown option -%s in %s%s", arg[i:i+1], arg, a.seeHelp())
 		case flag == nil:
-			*list = append(*list, "--help")
+			a.help = true
 			continue
 		case isBool(flag):
 			if err := a.file(list, flag, "", false); err != nil {
@@ -218,12 +218,8 @@ func (a *arranger) lookup(name string) (*[]string, cli.Flag) {
 			return &a.globals, f
 		}
 	}
-	switch name {
-	case "help", "h":
-		if a.command != nil {
-			return &a.options, nil
-		}
-		return &a.globals, nil
+	if name == "help" || name == "h" {
+		return &a.options, nil
 	}
 	return nil, nil
 }
