@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 )
 
 // AddOptions configures [Store.AddAll]. The zero value is ready to use.
@@ -200,6 +201,9 @@ func (t *task) event(kind EventKind) Event {
 func (t *task) fail(err error) error {
 	if err == nil {
 		return nil
+	}
+	if on, _ := onOverlay(t.adder.store.layout.root); on && errors.Is(err, unix.EPERM) {
+		err = fmt.Errorf("%w; the store is on an overlay itself, as all of a container is but its volumes, which takes no whiteouts: name one on a volume", err)
 	}
 	return &LayerError{Index: t.index + 1, DiffID: t.diff, Err: err}
 }

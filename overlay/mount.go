@@ -62,6 +62,32 @@ func Mount(o MountOptions) error {
 	return err
 }
 
+// Obstacle says why no overlay of so many layers can have its upper dir in dir, or
+// nothing.
+func Obstacle(dir string, layers int) (string, error) {
+	switch {
+	case layers == 0:
+		return "the image has no layer that an overlay could be made of", nil
+	case layers > maxStack:
+		return fmt.Sprintf("overlayfs stacks at most %d layers, the image has %d", maxStack, layers), nil
+	}
+	on, err := onOverlay(dir)
+	if on {
+		return dir + " is on an overlay itself, as all of a container is but its volumes, and an overlay's upper dir cannot be", nil
+	}
+	return "", err
+}
+
+// onOverlay says whether dir is on an overlay file system, on which no upper
+// dir and no whiteout can be.
+func onOverlay(dir string) (bool, error) {
+	var st unix.Statfs_t
+	if err := sys.Statfs(dir, &st); err != nil {
+		return false, fmt.Errorf("find file system of %s: %w", dir, err)
+	}
+	return st.Type == unix.OVERLAYFS_SUPER_MAGIC, nil
+}
+
 // check finds the mistakes that the kernel would report as a bare EINVAL.
 func check(o MountOptions) error {
 	if len(o.Lower) == 0 {

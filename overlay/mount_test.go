@@ -303,6 +303,20 @@ func TestMountErrors(t *testing.T) {
 	}
 }
 
+// TestObstacle asks before anything is made; what an overlay itself is an
+// obstacle to, TestOnOverlay of e2e shows.
+func TestObstacle(t *testing.T) {
+	dir := t.TempDir()
+	for layers, want := range map[int]string{0: "no layer", 1: "", 500: "", 501: "at most 500 layers, the image has 501"} {
+		if got, err := overlay.Obstacle(dir, layers); err != nil || (got == "") != (want == "") || !strings.Contains(got, want) {
+			t.Errorf("%d layers: got %q, %v; want %q", layers, got, err, want)
+		}
+	}
+	if _, err := overlay.Obstacle(filepath.Join(dir, "nowhere"), 1); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no directory: got %v", err)
+	}
+}
+
 // TestMountRootless unpacks and mounts as an ordinary user in a user
 // namespace, with user.overlay markers.
 func TestMountRootless(t *testing.T) {

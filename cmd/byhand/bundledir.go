@@ -37,11 +37,17 @@ func (s *session) planBundle(dir string) (*bundlePlan, error) {
 		return nil, err
 	}
 	p := &bundlePlan{session: s, dir: dir, rootfs: bundle.RootFSOverlay, options: options}
-	ordinary := !isRealRoot()
+	status, err := userns.Inspect()
+	if err != nil {
+		return nil, err
+	}
+	ordinary := status.Kind != userns.HostRoot
 	p.options.Rootless = ordinary || s.flags.Bool("rootless")
 	if p.options.Rootless {
-		p.rootfs = bundle.RootFSFlat
 		p.options.UIDMappings, p.options.GIDMappings = callerMappings()
+	}
+	if p.options.Rootless || !mountsForAll(status) {
+		p.rootfs = bundle.RootFSFlat
 	}
 	if p.rootfs, err = s.rootfs(p.rootfs); err != nil {
 		return nil, err
@@ -86,7 +92,10 @@ func (p *bundlePlan) write(ctx context.Context, img *pull.Image, layers []overla
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
-	if err := p.fill(ctx, img, layers); err != nil {
+	if err = p.suit(img); err == nil {
+		err = p.fill(ctx, img, layers)
+	}
+	if err != nil {
 		return errors.Join(err, p.undo())
 	}
 	return nil
@@ -280,9 +289,26 @@ func (p *bundlePlan) mountRootfs() error {
 		return err
 	}
 	if err := overlay.Mount(o); err != nil {
-		return err
+		return fmt.Errorf("%w; --rootfs flat needs no mount", err)
 	}
 	p.session.explain.Mount(o, explain.Mount{})
+	return nil
+}
+
+// suit makes plain files where no overlay can be, unless one was asked for. p.dir
+// is there.
+func (p *bundlePlan) suit(img *pull.Image) error {
+	if p.rootfs != bundle.RootFSOverlay || !p.mount && !p.scratch || p.session.flags.IsSet("rootfs") {
+		return nil
+	}
+	obstacle, err := overlay.Obstacle(p.dir, len(img.Layers))
+	if err != nil || obstacle == "" {
+		return err
+	}
+	if !p.scratch {
+		p.session.warn(fmt.Sprintf("%s is plain files: %s", filepath.Join(p.dir, "rootfs"), obstacle))
+	}
+	p.rootfs, p.mount = bundle.RootFSFlat, false
 	return nil
 }
 

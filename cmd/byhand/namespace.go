@@ -12,16 +12,28 @@ import (
 	"github.com/byhand/byhand/unpack"
 )
 
-// inNamespace runs h where it may give files to other users and mount: for
-// an ordinary user that is a user namespace, made for the same command once
+// inNamespace runs h where it may give files to other users: for an ordinary
+// user that is a user namespace, made for the same command once
 // more. Where that cannot be had, h does what one uid can do.
-func inNamespace(h handler) handler { return enterNamespace(h, true) }
+func inNamespace(h handler) handler { return enterNamespace(h, toUnpack) }
+
+// inNamespaceToRun is inNamespace for commands that mount.
+func inNamespaceToRun(h handler) handler { return enterNamespace(h, toRun) }
 
 // inNamespaceQuietly is inNamespace for commands that give no file to
 // anybody: they need not say to whom they could not.
-func inNamespaceQuietly(h handler) handler { return enterNamespace(h, false) }
+func inNamespaceQuietly(h handler) handler { return enterNamespace(h, toLook) }
 
-func enterNamespace(h handler, gives bool) handler {
+// purpose is what a namespace is entered for.
+type purpose int
+
+const (
+	toLook   purpose = iota
+	toUnpack         // and so to give files to their owners
+	toRun            // and so to mount besides
+)
+
+func enterNamespace(h handler, why purpose) handler {
 	return func(ctx context.Context, c *call) error {
 		status, err := userns.Inspect()
 		if err != nil {
@@ -37,12 +49,14 @@ func enterNamespace(h handler, gives bool) handler {
 		if err != nil {
 			return err
 		}
-		if gives && plan.Shortfall != "" {
+		if why != toLook && plan.Shortfall != "" {
 			c.say(fmt.Sprintf("warning: owners other than you cannot be kept: %s; to change that: %s", plan.Shortfall, plan.Remedy))
 		}
 		code, err := userns.Enter(context.WithoutCancel(ctx), userns.Options{Plan: &plan})
 		if u, ok := errors.AsType[*userns.UnavailableError](err); ok {
-			c.say(fmt.Sprintf("warning: %v; going on without", u))
+			if why == toRun || !status.Owners { // root in a container lacks nothing but mounts
+				c.say(fmt.Sprintf("warning: %v; going on without", u))
+			}
 			return h(ctx, c)
 		}
 		if err == nil && code != 0 {
@@ -70,6 +84,11 @@ func isRealRoot() bool {
 	return err == nil && status.Kind == userns.HostRoot
 }
 
+// mountsForAll says whether what this process mounts, or writes for overlayfs
+// under trusted.*, is there for the whole machine: it is root with CAP_SYS_ADMIN,
+// which root in a container usually lacks.
+func mountsForAll(s userns.Status) bool { return s.Kind == userns.HostRoot && s.Mount }
+
 // storeOptions follow from what this process may do.
 func storeOptions(s *session) overlay.Options {
 	o := overlay.Options{
@@ -82,7 +101,7 @@ func storeOptions(s *session) overlay.Options {
 	if err != nil {
 		return o
 	}
-	o.UserXattr = status.Kind != userns.HostRoot
+	o.UserXattr = !mountsForAll(status)
 	if !status.Owners {
 		o.Owners = unpack.Squash
 	}

@@ -57,7 +57,7 @@ func asDocker(h handler) handler {
 
 func doRun(ctx context.Context, c *call) error {
 	if !isBundle(c.args[0]) {
-		return checked(withRuntime(inNamespace(withStore(runImage))))(ctx, c)
+		return checked(withRuntime(inNamespaceToRun(withStore(runImage))))(ctx, c)
 	}
 	return withRuntime(doRunBundle)(ctx, c)
 }
@@ -104,7 +104,11 @@ func runImage(ctx context.Context, s *session) (err error) {
 		return err
 	}
 	s.endProgress()
-	return s.startWith(ctx, start{config: plan.dir, bundle: plan.dir, mount: rootfs == bundle.RootFSOverlay, scratch: true})
+	err = s.startWith(ctx, start{config: plan.dir, bundle: plan.dir, mount: plan.rootfs == bundle.RootFSOverlay, scratch: true})
+	if e, ok := errors.AsType[*ociruntime.StartError](err); ok && e.Op == ociruntime.OpPrepare {
+		err = fmt.Errorf("%w; --rootfs flat needs no mount", err)
+	}
+	return err
 }
 
 // runRootfs is an overlay, but where that is not wanted. A run has no later

@@ -71,7 +71,7 @@ func doRunBundle(ctx context.Context, c *call) error {
 	}
 	r := bundleRun{dir: dir, img: img}
 	if img.RootFS == bundle.RootFSOverlay {
-		return inNamespace(r.run)(ctx, c)
+		return inNamespaceToRun(r.run)(ctx, c)
 	}
 	return r.run(ctx, c)
 }

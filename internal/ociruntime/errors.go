@@ -15,6 +15,9 @@ const (
 	codeSignalled = 128 // plus the number of the signal
 )
 
+// OpPrepare is the Op of a [StartError] that the caller's preparation made.
+const OpPrepare = "prepare bundle"
+
 // StartError says that the container did not start. Code is the exit code
 // that docker run would end with.
 type StartError struct {

@@ -128,7 +128,7 @@ func (s *supervisor) run(ctx context.Context) (int, error) {
 			return 0, errors.New("prepare bundle: this program has no preparation")
 		}
 		if err := s.prepare(ctx, s.req.Prepare); err != nil {
-			return 0, &StartError{Code: CodeFailed, Op: "prepare bundle", Detail: err.Error()}
+			return 0, &StartError{Code: CodeFailed, Op: OpPrepare, Detail: err.Error()}
 		}
 	}
 	pid, err := s.start(ctx)
