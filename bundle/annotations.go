@@ -27,7 +27,11 @@ func (d *draft) annotations() error {
 	}
 	var dropped []string
 	for _, key := range slices.Sorted(maps.Keys(p.Labels)) {
-		if key == "" || steersRuntime(key) && !d.o.KeepRuntimeLabels {
+		if key == "" { // runtime-spec config.md, "Annotations": keys must not be empty
+			d.warn("label of the image left out, because it has no name: " + quoteShort(p.Labels[key]))
+			continue
+		}
+		if steersRuntime(key) && !d.o.KeepRuntimeLabels {
 			dropped = append(dropped, quoteShort(key))
 			continue
 		}

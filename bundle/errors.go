@@ -112,7 +112,7 @@ func (e *OptionError) Unwrap() error { return e.Err }
 type CommandError struct{}
 
 func (*CommandError) Error() string {
-	return "choose command: the image has neither Entrypoint nor Cmd; give the command after --"
+	return "choose command: the image has neither Entrypoint nor Cmd; give the command after --, or take its files alone with byhand unpack"
 }
 
 // ExistsError reports a directory that is not free to become a bundle.

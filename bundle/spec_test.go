@@ -125,7 +125,7 @@ func TestLabels(t *testing.T) {
 	if diff := cmp.Diff(map[string]string{"run.ociX": "stays", "bundles": "stays"}, r.Spec.Annotations); diff != "" {
 		t.Errorf("annotations (-want +got):\n%s", diff)
 	}
-	if len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], `"run.oci.hooks.stdout"`) {
+	if len(r.Warnings) != 2 || !strings.Contains(r.Warnings[0], "no name") || !strings.Contains(r.Warnings[1], `"run.oci.hooks.stdout"`) || strings.Contains(r.Warnings[1], `""`) {
 		t.Errorf("warnings %q", r.Warnings)
 	}
 	r = spec(t, config, bundle.Options{KeepRuntimeLabels: true})

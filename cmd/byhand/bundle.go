@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -76,7 +77,7 @@ func (s *session) makeBundle(ctx context.Context, find finder) (err error) {
 	checked := func(ctx context.Context, arg string) (*pull.Image, error) {
 		img, err := find(ctx, arg)
 		if err == nil {
-			err = bundle.Check(img.Config.Raw, plan.options)
+			err = checkImage(img, plan.options)
 		}
 		return img, err
 	}
@@ -88,6 +89,21 @@ func (s *session) makeBundle(ctx context.Context, find finder) (err error) {
 		return err
 	}
 	return s.printResult(img, dir, layers, dir)
+}
+
+// checkImage refuses, before a layer is fetched, an image of which no bundle can
+// be made.
+func checkImage(img *pull.Image, o bundle.Options) error {
+	return forImage(img, bundle.Check(img.Config.Raw, o))
+}
+
+// forImage names the image in what keeps it from being a container. An option
+// that is wrong is so for every image.
+func forImage(img *pull.Image, err error) error {
+	if err == nil || isAny[*bundle.OptionError](err) {
+		return err
+	}
+	return fmt.Errorf("make config.json for %s: %w", img.Reference, err)
 }
 
 // bundleOptions turns the flags into what config.json is made with, and

@@ -205,7 +205,7 @@ func (p *bundlePlan) fill(ctx context.Context, img *pull.Image, layers []overlay
 		u.Remedy = userns.Remedy()
 	}
 	if err != nil {
-		return err
+		return forImage(img, err)
 	}
 	for _, w := range result.Warnings {
 		s.warn(w)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -41,9 +42,12 @@ func isPath(arg string) bool {
 
 func (s *session) removeBundles(dirs []string) error {
 	for _, dir := range dirs {
-		err := bundle.Remove(dir)
+		name, err := filepath.Abs(dir) // which it no longer has where it was "."
 		if err == nil {
-			err = s.store.Release(dir)
+			err = bundle.Remove(dir)
+		}
+		if err == nil {
+			err = s.store.Release(name)
 		}
 		if err != nil {
 			return fmt.Errorf("rm: %w", err)

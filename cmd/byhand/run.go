@@ -85,7 +85,7 @@ func runImage(ctx context.Context, s *session) (err error) {
 	checked := func(ctx context.Context, arg string) (*pull.Image, error) {
 		img, err := s.findWhole(ctx, arg)
 		if err == nil {
-			err = bundle.Check(img.Config.Raw, options)
+			err = checkImage(img, options)
 		}
 		return img, err
 	}

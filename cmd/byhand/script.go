@@ -44,7 +44,7 @@ func doScript(ctx context.Context, s *session) (err error) {
 	if ref.Path == "-" {
 		return usagef("script: the script has to read the image itself, not standard input; name a file")
 	}
-	t := &imageTree{session: s, blobs: true, check: func(img *pull.Image) error { return bundle.Check(img.Config.Raw, plan.options) }}
+	t := &imageTree{session: s, blobs: true, check: func(img *pull.Image) error { return checkImage(img, plan.options) }}
 	defer func() { err = errors.Join(err, t.free(ctx)) }()
 	if err := t.load(ctx, s.args[0]); err != nil {
 		return err
