@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -22,6 +23,19 @@ type Image struct {
 	DiffIDs   []digest.Digest `json:"diffIDs"`  // of the same layers, uncompressed
 	ChainIDs  []digest.Digest `json:"chainIDs"` // of each layer on top of those before it
 	RootFS    string          `json:"rootfs"`   // RootFSOverlay or RootFSFlat
+	// Entrypoint is what config.json's process.args begins with and other
+	// arguments leave as it is.
+	Entrypoint []string `json:"entrypoint,omitempty"`
+}
+
+// Command returns the command line args, of the bundle's config.json, with other
+// arguments behind the entrypoint. Args that do not begin with it, as where
+// somebody has edited config.json, are replaced altogether.
+func (i Image) Command(args, arguments []string) []string {
+	if len(i.Entrypoint) > len(args) || !slices.Equal(i.Entrypoint, args[:len(i.Entrypoint)]) {
+		return arguments
+	}
+	return slices.Concat(i.Entrypoint, arguments)
 }
 
 // The kinds of rootfs directory.

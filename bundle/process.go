@@ -31,14 +31,10 @@ func (d *draft) process() error {
 // command joins entrypoint and arguments as docker run does: an entrypoint of
 // the caller's drops the image's Cmd, which was meant for the other one.
 func command(image imageProcess, o Options) (args []string, from string, err error) {
-	entry, rest := image.Entrypoint, image.Cmd
+	entry, rest := entrypoint(image, o), image.Cmd
 	from = "image config.Entrypoint, config.Cmd"
 	if o.Entrypoint != nil {
-		entry, rest = *o.Entrypoint, nil
-		from = "--entrypoint"
-		if len(entry) == 1 && entry[0] == "" {
-			entry = nil
-		}
+		rest, from = nil, "--entrypoint"
 	}
 	if o.Args != nil {
 		rest = o.Args
@@ -49,6 +45,27 @@ func command(image imageProcess, o Options) (args []string, from string, err err
 		return nil, "", &CommandError{}
 	}
 	return args, from, nil
+}
+
+// entrypoint is what a command line begins with.
+func entrypoint(image imageProcess, o Options) []string {
+	switch {
+	case o.Entrypoint == nil:
+		return image.Entrypoint
+	case len(*o.Entrypoint) == 1 && (*o.Entrypoint)[0] == "":
+		return nil
+	}
+	return *o.Entrypoint
+}
+
+// Entrypoint returns what process.args of the image with the raw config begins
+// with before its arguments, for [Image].
+func Entrypoint(config []byte, o Options) ([]string, error) {
+	image, err := parseConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	return entrypoint(image.Config, o), nil
 }
 
 func (d *draft) workdir() {

@@ -56,6 +56,37 @@ func TestArgs(t *testing.T) {
 	}
 }
 
+// TestCommand gives a bundle other arguments than it was made with: the same as if
+// it had been made with them, unless its command line has been edited.
+func TestCommand(t *testing.T) {
+	config := []byte(`{"config":{"Entrypoint":["e","-x"],"Cmd":["c"]}}`)
+	other := []string{"/o"}
+	for _, tc := range []struct {
+		name       string
+		entrypoint *[]string
+		args, want []string
+	}{
+		{"as made", nil, []string{"e", "-x", "c"}, []string{"e", "-x", "new"}},
+		{"without arguments", nil, []string{"e", "-x"}, []string{"e", "-x", "new"}},
+		{"edited", nil, []string{"e", "-y", "c"}, []string{"new"}},
+		{"edited, shorter", nil, []string{"e"}, []string{"new"}},
+		{"of an option", &other, []string{"/o"}, []string{"/o", "new"}},
+		{"cleared by an option", &[]string{""}, []string{"a", "b"}, []string{"new"}},
+	} {
+		entrypoint, err := bundle.Entrypoint(config, bundle.Options{Entrypoint: tc.entrypoint})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := bundle.Image{Entrypoint: entrypoint}.Command(tc.args, []string{"new"})
+		if diff := cmp.Diff(tc.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tc.name, diff)
+		}
+	}
+	if _, err := bundle.Entrypoint([]byte("{"), bundle.Options{}); err == nil {
+		t.Error("no error for half a config")
+	}
+}
+
 func TestEnv(t *testing.T) {
 	path := "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 	for _, tc := range []struct {

@@ -192,7 +192,11 @@ func (p *bundlePlan) clear() error {
 func (p *bundlePlan) fill(ctx context.Context, img *pull.Image, layers []overlay.Layer) error {
 	s := p.session
 	s.explain.Bundle(p.dir, p.rootfs)
-	if err := bundle.WriteImage(p.dir, describe(img, p.rootfs)); err != nil {
+	record, err := p.describe(img)
+	if err != nil {
+		return err
+	}
+	if err := bundle.WriteImage(p.dir, record); err != nil {
 		return err
 	}
 	root, err := p.makeRootfs(ctx, layers)
@@ -313,7 +317,8 @@ func (p *bundlePlan) suit(img *pull.Image) error {
 }
 
 // describe is what image.json says.
-func describe(img *pull.Image, rootfs string) bundle.Image {
+func (p *bundlePlan) describe(img *pull.Image) (bundle.Image, error) {
+	entrypoint, err := bundle.Entrypoint(img.Config.Raw, p.options)
 	d := bundle.Image{
 		Reference: img.Reference.String(),
 		Platform:  pull.FormatPlatform(img.Spec.Platform),
@@ -322,7 +327,9 @@ func describe(img *pull.Image, rootfs string) bundle.Image {
 		Layers:    []digest.Digest{},
 		DiffIDs:   diffIDs(img),
 		ChainIDs:  []digest.Digest{},
-		RootFS:    rootfs,
+		RootFS:    p.rootfs,
+
+		Entrypoint: entrypoint,
 	}
 	if img.Index != nil {
 		d.Index = img.Index.Descriptor.Digest
@@ -333,5 +340,5 @@ func describe(img *pull.Image, rootfs string) bundle.Image {
 	for _, c := range overlay.ChainIDs(d.DiffIDs) {
 		d.ChainIDs = append(d.ChainIDs, c.Digest())
 	}
-	return d
+	return d, err
 }

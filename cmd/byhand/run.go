@@ -24,8 +24,9 @@ func runCommand(std streams) *cli.Command {
 		Usage:     "run a container and leave nothing behind",
 		UsageText: "byhand run [OPTIONS] IMAGE|DIR [-- ARGS…]",
 		Description: "Makes a bundle, mounts its overlay where nobody else sees it, starts the OCI runtime,\n" +
-			"passes signals and the exit code through, and removes everything. A DIR is a bundle\n" +
-			"that byhand made; there -- ARGS replace the whole command line.\n\n   byhand run --tty alpine -- sh",
+			"passes signals and the exit code through, and removes everything. A DIR is a bundle;\n" +
+			"of the options for the container only --entrypoint is for it, the others are in its\n" +
+			"config.json.\n\n   byhand run --tty alpine -- sh",
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{Name: "runtime", Usage: "start `PROGRAM`, a name or a path", DefaultText: "runc, else crun"},
 			rootfsFlag("overlay"),

@@ -50,7 +50,7 @@ func othersWrite(st *unix.Stat_t) bool {
 // its own.
 func changesConfig(f *cli.Context) string {
 	for _, flag := range append(containerFlags(), rootfsFlags()...) {
-		if n := flag.Names()[0]; n != "runtime" && f.IsSet(n) {
+		if n := flag.Names()[0]; n != "runtime" && n != "entrypoint" && f.IsSet(n) {
 			return n
 		}
 	}
@@ -120,7 +120,7 @@ func (r bundleRun) run(ctx context.Context, c *call) (err error) {
 			return err
 		}
 	}
-	if c.rest == nil {
+	if c.rest == nil && !c.flags.IsSet("entrypoint") {
 		return c.startWith(ctx, start{config: r.dir, bundle: r.dir, mount: mount})
 	}
 	tmp, err := newScratch(filepath.Join(r.dir, "run"))
@@ -128,10 +128,24 @@ func (r bundleRun) run(ctx context.Context, c *call) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.remove(tmp)) }()
-	if err := withArgs(tmp.dir, r.dir, c.rest); err != nil {
+	if err := withArgs(tmp.dir, r.dir, r.command(c)); err != nil {
 		return err
 	}
 	return c.startWith(ctx, start{config: tmp.dir, bundle: r.dir, mount: mount, scratch: true})
+}
+
+// command makes another command line of the one in config.json, as --entrypoint
+// and arguments do it with the image's.
+func (r bundleRun) command(c *call) func(args []string) []string {
+	if !c.flags.IsSet("entrypoint") {
+		return func(args []string) []string { return r.img.Command(args, c.rest) }
+	}
+	return func([]string) []string {
+		if e := c.flags.String("entrypoint"); e != "" {
+			return append([]string{e}, c.rest...)
+		}
+		return c.rest
+	}
 }
 
 // lockBundle keeps a bundle from being removed while it runs, and, where it is
@@ -156,9 +170,9 @@ func lockBundle(dir string, alone bool) (*os.File, error) {
 }
 
 // withArgs makes of other a second bundle directory, of a config.json alone,
-// that starts args on the root file system of dir. What else config.json says
-// stays as it is, known here or not.
-func withArgs(other, dir string, args []string) error {
+// that starts another command on the root file system of dir. What else
+// config.json says stays as it is, known here or not.
+func withArgs(other, dir string, command func(args []string) []string) error {
 	raw, err := os.ReadFile(filepath.Join(dir, "config.json"))
 	if err != nil {
 		return fmt.Errorf("read bundle: %w", err)
@@ -172,6 +186,10 @@ func withArgs(other, dir string, args []string) error {
 	if err != nil || !ok1 || !ok2 {
 		return fmt.Errorf("read bundle %s: config.json is not a runtime configuration", dir)
 	}
+	args := command(stringsOf(process["args"]))
+	if len(args) == 0 {
+		return &bundle.CommandError{}
+	}
 	process["args"] = args
 	makeAbsolute(dir, root, "path")
 	mounts, _ := spec["mounts"].([]any)
@@ -184,6 +202,18 @@ func withArgs(other, dir string, args []string) error {
 		return fmt.Errorf("write config.json: %w", err)
 	}
 	return os.WriteFile(filepath.Join(other, "config.json"), raw, 0o644)
+}
+
+// stringsOf are the strings of a JSON array.
+func stringsOf(array any) []string {
+	values, _ := array.([]any)
+	list := make([]string, 0, len(values))
+	for _, v := range values {
+		if s, ok := v.(string); ok {
+			list = append(list, s)
+		}
+	}
+	return list
 }
 
 func isBind(mount map[string]any) bool {

@@ -49,8 +49,12 @@ func doScript(ctx context.Context, s *session) (err error) {
 	if err := t.load(ctx, s.args[0]); err != nil {
 		return err
 	}
+	record, err := plan.describe(t.img)
+	if err != nil {
+		return err
+	}
 	script := handscript.Script{
-		Dir: plan.dir, Image: t.img, Tree: t.Tree, Record: describe(t.img, plan.rootfs), Options: plan.options,
+		Dir: plan.dir, Image: t.img, Tree: t.Tree, Record: record, Options: plan.options,
 		Mount: plan.rootfs == bundle.RootFSOverlay && !s.flags.Bool("no-mount"), Endpoints: s.client.Endpoints(t.img.Reference),
 	}
 	var text strings.Builder
