@@ -137,7 +137,7 @@ func (a *dockerArchive) build(ctx context.Context, img dockerImage) error {
 		Config:    ocispec.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: configDigest, Size: int64(len(raw))},
 		Layers:    []ocispec.Descriptor{},
 	}
-	var config ocispec.Image
+	var config document
 	if err := decodeJSON(object, raw, &config); err != nil {
 		return err
 	}

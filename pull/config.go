@@ -10,8 +10,8 @@ import (
 // parseConfig reads an image config and checks it against its manifest. What
 // is odd but harmless comes back as warnings.
 func parseConfig(object string, raw []byte, m *ocispec.Manifest) (ocispec.Image, []string, error) {
-	var img ocispec.Image
-	if err := json.Unmarshal(raw, &img); err != nil {
+	img, err := decodeConfig(raw)
+	if err != nil {
 		return img, nil, &FormatError{Object: object, Reason: fmt.Sprintf("malformed image config: %v", err)}
 	}
 	if img.OS != "" && img.OS != "linux" {
@@ -35,6 +35,39 @@ func parseConfig(object string, raw []byte, m *ocispec.Manifest) (ocispec.Image,
 		}
 	}
 	return img, historyWarnings(img), nil
+}
+
+// document is an image config as Docker reads it, too.
+type document struct {
+	ocispec.Image
+	Config struct {
+		ocispec.ImageConfig
+		Entrypoint, Cmd command
+	} `json:"config"`
+}
+
+// command is an array of strings, or the single string that early images have.
+type command []string
+
+func (c *command) UnmarshalJSON(raw []byte) error {
+	if len(raw) == 0 || raw[0] != '"' {
+		return json.Unmarshal(raw, (*[]string)(c))
+	}
+	var one string
+	err := json.Unmarshal(raw, &one)
+	if one != "" {
+		*c = command{one}
+	}
+	return err
+}
+
+func decodeConfig(raw []byte) (ocispec.Image, error) {
+	var d document
+	err := json.Unmarshal(raw, &d)
+	img := d.Image
+	img.Config = d.Config.ImageConfig
+	img.Config.Entrypoint, img.Config.Cmd = d.Config.Entrypoint, d.Config.Cmd
+	return img, err
 }
 
 // historyWarnings compares the history with the layers. It is for display

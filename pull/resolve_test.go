@@ -384,6 +384,7 @@ func TestResolveRefused(t *testing.T) {
 		{"negative size", with("layers", []ocispec.Descriptor{changed(layer, func(d *ocispec.Descriptor) { d.Size = -1 })}), "Format", "negative size"},
 		{"huge config", with("config", changed(config, func(d *ocispec.Descriptor) { d.Size = 4<<20 + 1 })), "Limit", "Metadata"},
 		{"config is no JSON", with("config", b.put(ocispec.MediaTypeImageConfig, []byte("x"))), "Format", "malformed image config"},
+		{"command of numbers", withConfig(m{"os": "linux", "config": m{"Cmd": []int{1}}, "rootfs": m{"type": "layers", "diff_ids": diffIDs}}), "Format", "malformed image config"},
 		{"windows", withConfig(m{"os": "windows", "architecture": "amd64", "rootfs": m{"type": "layers", "diff_ids": diffIDs}}), "Unsupported", "windows/amd64"},
 		{"no diff IDs", withConfig(m{"os": "linux", "rootfs": m{"type": "layers"}}), "Format", "0 diff IDs for the 1 layers"},
 		{"too many diff IDs", withConfig(m{"os": "linux", "rootfs": m{"type": "layers", "diff_ids": append(diffIDs, diffIDs...)}}), "Format", "2 diff IDs for the 1 layers"},
