@@ -50,7 +50,8 @@
 // something failed before that. A signal that would end an ordinary process
 // (SIGHUP, SIGINT, SIGQUIT, SIGTERM) ends the container even where its first
 // process has no handler for it and the kernel would therefore ignore it, as
-// it does for the first process of every pid namespace. A caller that was
+// it does for the first process of every pid namespace. Three SIGINT within two
+// seconds end a container whatever it makes of them. A caller that was
 // started to ignore SIGHUP (nohup) or SIGINT (a script's background command) goes
 // on ignoring it, and the container with it. Output that nobody takes any more is
 // SIGPIPE or EPIPE to the container, and on a terminal a hangup.

@@ -208,6 +208,27 @@ func mergeSignals(t *testing.T) {
 	close(s.done)
 }
 
+// TestInterrupts has clocks at which somebody asks for an end.
+func TestInterrupts(t *testing.T) {
+	start := time.Now()
+	for _, c := range []struct {
+		at   []time.Duration
+		want []bool
+	}{
+		{[]time.Duration{0, 200e6, 400e6}, []bool{false, false, true}},
+		{[]time.Duration{0, 1e9, 1999e6, 3e9}, []bool{false, false, true, false}},
+		{[]time.Duration{0, 1e9, 2e9, 3e9}, []bool{false, false, false, false}},
+		{[]time.Duration{0, 5e9, 6e9, 6500e6}, []bool{false, false, false, true}},
+	} {
+		var i interrupts
+		for n, at := range c.at {
+			if got := i.insist(start.Add(at)); got != c.want[n] {
+				t.Errorf("%v: number %d: got %v", c.at, n+1, got)
+			}
+		}
+	}
+}
+
 // TestConn passes a message and a descriptor.
 func TestConn(t *testing.T) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)

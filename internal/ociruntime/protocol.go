@@ -42,7 +42,7 @@ type request struct {
 // message is one packet on the control socket.
 type message struct {
 	Kind   kind
-	Signal int    `json:",omitempty"` // kindSignal
+	Signal int    `json:",omitempty"` // kindSignal, kindEnd
 	Code   int    `json:",omitempty"` // kindEnded, kindFailed
 	Op     string `json:",omitempty"` // kindFailed
 	Text   string `json:",omitempty"` // kindFailed
@@ -53,6 +53,7 @@ type kind string
 const (
 	// Caller to supervisor.
 	kindSignal kind = "signal"
+	kindEnd    kind = "end"  // whatever the container makes of the signal
 	kindStop   kind = "stop" // suspend every process of the container
 	kindCont   kind = "cont"
 	// Supervisor to caller.

@@ -30,6 +30,8 @@ func (s *supervisor) listen() {
 		switch m.Kind {
 		case kindSignal:
 			s.signal(m.Signal)
+		case kindEnd:
+			s.end(m.Signal)
 		case kindStop:
 			s.killAll(unix.SIGSTOP)
 			_ = s.conn.send(message{Kind: kindStopped}, nil) // a caller that has gone is seen above

@@ -120,6 +120,8 @@ type session struct {
 	io      *plumbing
 	signals *signals
 
+	interrupts interrupts
+
 	conn *conn
 	cmd  *exec.Cmd
 	tty  *terminal // in raw mode while a console is attached

@@ -188,9 +188,34 @@ func (c *caller) once(t testing.TB, press func()) {
 		if strings.Count(c.out.String(), "got") == before+1 {
 			return
 		}
+		time.Sleep(2 * time.Second) // so that it is not insisting
 	}
 	t.Errorf("%d times the container got two for one: %q", tries, c.out)
 }
+
+// TestInsist interrupts a container that does not heed it, again and again.
+func TestInsist(t *testing.T) {
+	testneed.Root(t)
+	run := newCaller(t, runSpec{Bundle: shell(t, `trap "" INT; echo up; while true; do sleep 0.05; done`)}, nil)
+	if err := run.Start(); err != nil {
+		t.Fatal(err)
+	}
+	run.await(t, "up\n")
+	eventually(t, func() error {
+		time.Sleep(2 * sameKey)
+		err := run.Process.Signal(syscall.SIGINT)
+		if err == nil && processState(run.Process.Pid) != "Z" {
+			return errors.New("it goes on")
+		}
+		return nil
+	})
+	if code := run.end(t); code != 130 {
+		t.Errorf("exit code %d, want 130", code)
+	}
+}
+
+// sameKey is longer than what counts as one event.
+const sameKey = 110 * time.Millisecond
 
 // TestSignalEarly interrupts a run whose preparation does not end.
 func TestSignalEarly(t *testing.T) {

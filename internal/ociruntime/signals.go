@@ -94,9 +94,23 @@ func (s *session) handle(sig unix.Signal) {
 		s.tty.resume()
 	case sig == unix.SIGWINCH && s.tty != nil:
 		s.tty.resize()
+	case sig == unix.SIGINT && s.interrupts.insist(time.Now()):
+		_ = s.conn.send(message{Kind: kindEnd, Signal: int(sig)}, nil) // a supervisor that ended says so itself
 	default:
 		_ = s.conn.send(message{Kind: kindSignal, Signal: int(sig)}, nil) // a supervisor that ended says so itself
 	}
+}
+
+// interrupts are the last times at which somebody asked for an end.
+type interrupts [2]time.Time
+
+// insist notes one more, and says whether it is the third within a moment: a
+// shell that waits for its child, say, has put the first off until then.
+func (i *interrupts) insist(now time.Time) bool {
+	const moment = 2 * time.Second
+	first := i[0]
+	i[0], i[1] = i[1], now
+	return !first.IsZero() && now.Sub(first) < moment
 }
 
 // suspend stops this process after the container's, as a shell's user
