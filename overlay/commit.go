@@ -28,6 +28,7 @@ type staged struct {
 	notKept notKept
 
 	whiteouts, opaques []string // named by the layer, where Options.Markers asks for them
+	markers            int64    // bytes of those
 }
 
 // stage unpacks the layer's stream into staging. A damaged stream is opened
@@ -126,8 +127,19 @@ func (st *staged) unpackOptions() unpack.Options {
 	return u
 }
 
+// markerRoom is how many bytes of names marker notes. A layer may say of one
+// directory a million times that it is opaque, and its name may be long.
+const markerRoom = 16 << 20
+
 // marker notes the name of an entry that hides what is below.
 func (st *staged) marker(e unpack.Entry) {
+	if e.Type != 'W' && e.Type != 'O' {
+		return
+	}
+	const each = 16 // of a string besides its bytes
+	if st.markers += int64(len(e.Name)) + each; st.markers > markerRoom {
+		return
+	}
 	switch e.Type {
 	case 'W':
 		st.whiteouts = append(st.whiteouts, e.Name)

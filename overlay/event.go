@@ -34,7 +34,7 @@ type Event struct {
 	// EventAdopted and EventSettled.
 	Unpacked unpack.Result
 	// Whiteouts and Opaques are names in the layer, of EventUnpacked where
-	// Options.Markers asks for them.
+	// Options.Markers asks for them: the first 16 MiB of both.
 	Whiteouts, Opaques []string
 	Elapsed            time.Duration // since the layer's work began
 	Work               time.Duration // of EventUnpacked: reading the tar and writing files, without waiting for the stream
