@@ -25,8 +25,8 @@
 // CHAINID is the hex of the chain ID (ALGORITHM-HEX if that is not SHA-256),
 // SHORT the base32 of its first 128 bits, so that both can be found from the
 // config alone. An entry of index.json carries the image's name and a few
-// facts as annotations. layers, l, staging and bundles are for the owner only,
-// because layers hold set-user-ID programs.
+// facts as annotations. What is below blobs, layers, l, staging and bundles is for
+// the owner only: layers hold set-user-ID programs, and images may be private.
 //
 // # Staging
 //

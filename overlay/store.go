@@ -89,7 +89,8 @@ func (s *Store) Close() error {
 func (s *Store) Dir() string { return s.layout.root }
 
 // dirMode is a directory of the store and the mode it is made with. Layers
-// hold set-user-ID programs, so only the store's owner may reach them.
+// hold set-user-ID programs, and blobs are of images that took a login to get,
+// so only the store's owner may reach them.
 type dirMode struct {
 	path string
 	mode fs.FileMode
@@ -97,7 +98,7 @@ type dirMode struct {
 
 func (s *Store) dirs() []dirMode {
 	return []dirMode{
-		{s.layout.blobs(), 0o755},
+		{s.layout.blobs(), 0o700},
 		{s.layout.layers(), 0o700},
 		{s.layout.links(), 0o700},
 		{s.layout.staging(), 0o700},
@@ -169,8 +170,8 @@ func ensureDir(d dirMode) error {
 }
 
 // checkOwner keeps root out of a store that somebody else can change: a link
-// in the place of layers would lead its writes anywhere. Others may read
-// whatever store they can reach.
+// in the place of layers would lead its writes anywhere. Others than root may
+// look at whatever store they can reach.
 func (s *Store) checkOwner() error {
 	if os.Geteuid() != 0 || userns.RunningInUserNS() {
 		return nil
