@@ -310,6 +310,7 @@ func TestBrokenHostsFile(t *testing.T) {
 		"client":     `client = [["a","b","c"]]`,
 		"header":     "[header]\nx = 5",
 		"timeout":    `dial_timeout = "soon"`,
+		"size":       "#" + strings.Repeat(" ", maxConfigFile),
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := quickClient(t)

@@ -208,7 +208,7 @@ func (e *endpoint) url(r request, scheme string) *url.URL {
 }
 
 // send makes one attempt at r: it finds the scheme, answers a challenge, follows
-// redirects. The result may have any status. Its body ends in errStalled if
+// redirects. The result may have any status. Its body ends in a stallError if
 // it makes no progress, and must be closed.
 func (e *endpoint) send(ctx context.Context, r request) (*http.Response, error) {
 	actx, cancel := context.WithCancelCause(ctx)

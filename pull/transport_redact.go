@@ -12,7 +12,7 @@ import (
 	"unicode"
 )
 
-// openParams are the query parameters that hold no secrets. All others are
+// openParam knows the query parameters that hold no secrets. All others are
 // hidden: storage services sign their addresses in parameters of many names.
 func openParam(name string) bool {
 	switch name {
