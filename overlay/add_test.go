@@ -101,14 +101,14 @@ func TestAddAllNothing(t *testing.T) {
 	}
 }
 
-// The layer directories of the store are for its owner only.
+// The layers and blobs of the store are for its owner only.
 func TestStoreModes(t *testing.T) {
 	old := syscall.Umask(0o027)
 	defer syscall.Umask(old)
 	dir := filepath.Join(t.TempDir(), "new", "store")
 	l := addAll(t, open(t, dir), source(testtar.Tar(testtar.File("f", "x"))))[0]
 	for path, want := range map[string]fs.FileMode{
-		filepath.Join(dir, "layers"): 0o700, filepath.Join(dir, "staging"): 0o700, filepath.Join(dir, "blobs"): 0o755,
+		filepath.Join(dir, "layers"): 0o700, filepath.Join(dir, "staging"): 0o700, filepath.Join(dir, "blobs"): 0o700,
 		filepath.Dir(l.Dir): 0o700, l.Dir: 0o755, filepath.Join(dir, "index.json"): 0o644,
 	} {
 		info, err := os.Stat(path)
