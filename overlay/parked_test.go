@@ -103,8 +103,8 @@ func TestParked(t *testing.T) {
 		"another boot": {func(t *testing.T, dir string) {
 			t.Helper()
 			for _, p := range parked(t, dir) {
-				chain, _, _ := strings.Cut(p, ".")
-				if err := os.Rename(p, chain+".11111111-2222-3333-4444-555555555555.layer"); err != nil {
+				chain, _, _ := strings.Cut(filepath.Base(p), ".")
+				if err := os.Rename(p, filepath.Join(filepath.Dir(p), chain+".11111111-2222-3333-4444-555555555555.layer")); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -120,7 +120,17 @@ func TestPodmanPulls(t *testing.T) {
 	testneed.Tool(t, "podman")
 	testneed.Root(t)
 	_, host := lab(t)
-	dir := t.TempDir()
+	// The name of a runroot may have only 50 characters, fewer than a test's
+	// directory.
+	dir, err := os.MkdirTemp("", "pod-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
 	policy := filepath.Join(dir, "policy.json")
 	if err := os.WriteFile(policy, []byte(`{"default":[{"type":"insecureAcceptAnything"}]}`), 0o600); err != nil {
 		t.Fatal(err)
