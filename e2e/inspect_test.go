@@ -48,9 +48,9 @@ func TestInspectPeers(t *testing.T) {
 func TestInspectPodman(t *testing.T) {
 	testneed.Root(t)
 	testneed.Tool(t, "podman", "skopeo")
-	l := newLab(t)
+	l, dir := newLab(t), testneed.ShortDir(t)
 	podman := func(args ...string) string {
-		return l.must(l.run("podman", append([]string{"--root", l.path("podman"), "--runroot", l.path("run"), "--storage-driver", "vfs"}, args...)...))
+		return l.must(l.run("podman", append([]string{"--root", l.path("podman"), "--runroot", dir, "--storage-driver", "vfs"}, args...)...))
 	}
 	l.must(l.run("skopeo", "copy", "--insecure-policy", "--quiet", "oci:"+shared.image+":v1", "docker-archive:"+l.path("saved.tar")+":lab/demo:v1"))
 	podman("load", "-q", "-i", l.path("saved.tar"))

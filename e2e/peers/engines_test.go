@@ -246,16 +246,7 @@ type engines struct{ dir, program string }
 
 func newEngines(t *testing.T) engines {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "byhand-engines-") // podman takes no capitals in the name of an image
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	e := engines{dir: dir}
+	e := engines{dir: testneed.ShortDir(t)} // podman takes no capitals in the name of an image
 	e.program = filepath.Join(e.dir, "byhand")
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", e.program, "github.com/byhand/byhand/cmd/byhand")
 	if out, err := build.CombinedOutput(); err != nil {
@@ -295,7 +286,7 @@ func (e engines) podman(t *testing.T, image string) map[string]string {
 	t.Helper()
 	podman := func(args ...string) string {
 		return e.run(t, "podman", append([]string{
-			"--root", filepath.Join(e.dir, "podman"), "--runroot", filepath.Join(e.dir, "podman-run"),
+			"--root", filepath.Join(e.dir, "podman"), "--runroot", filepath.Join(e.dir, "run"),
 			"--tmpdir", filepath.Join(e.dir, "podman-tmp"), "--storage-driver", "vfs",
 			"--cgroup-manager", "cgroupfs", "--events-backend", "none", "--runtime", "runc",
 		}, args...)...)

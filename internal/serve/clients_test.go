@@ -120,17 +120,7 @@ func TestPodmanPulls(t *testing.T) {
 	testneed.Tool(t, "podman")
 	testneed.Root(t)
 	_, host := lab(t)
-	// The name of a runroot may have only 50 characters, fewer than a test's
-	// directory.
-	dir, err := os.MkdirTemp("", "pod-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
+	dir := testneed.ShortDir(t)
 	policy := filepath.Join(dir, "policy.json")
 	if err := os.WriteFile(policy, []byte(`{"default":[{"type":"insecureAcceptAnything"}]}`), 0o600); err != nil {
 		t.Fatal(err)
@@ -152,11 +142,7 @@ func TestContainerdPulls(t *testing.T) {
 	testneed.Tool(t, "containerd", "ctr")
 	testneed.Root(t)
 	i, host := lab(t)
-	// A socket's name may have only 107 bytes, fewer than a test's directory.
-	dir, err := os.MkdirTemp("", "ctr-")
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir := testneed.ShortDir(t)
 	config := filepath.Join(dir, "config.toml")
 	socket := filepath.Join(dir, "s")
 	if err := os.WriteFile(config, fmt.Appendf(nil, "version = 2\nroot = %q\nstate = %q\n"+
@@ -172,9 +158,6 @@ func TestContainerdPulls(t *testing.T) {
 	t.Cleanup(func() {
 		_ = daemon.Process.Signal(syscall.SIGTERM)
 		_ = daemon.Wait() // ended by the signal
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
 	})
 	ctr := func(args ...string) (string, error) {
 		return tryCommand(t, "ctr", append([]string{"--address", socket}, args...)...)
