@@ -119,3 +119,26 @@ func (o ordinary) plainRuntime(runtime, image string, many bool) {
 		o.t.Errorf("%s is still there", dir)
 	}
 }
+
+// TestHelperRefuses: where newuidmap does not give an ordinary user the IDs of
+// /etc/subuid, byhand says so, and does what one ID can do.
+func TestHelperRefuses(t *testing.T) {
+	testneed.Root(t)
+	testneed.Tool(t, "unshare", "setpriv", "newuidmap")
+	o := newOrdinary(t, testuser.WithSubids(t))
+	bin := t.TempDir()
+	for _, dir := range []string{bin, filepath.Dir(bin)} {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(bin, "newuidmap"), []byte("#!/bin/sh\necho not today >&2; exit 1\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r := o.as("env", "PATH="+bin+":/usr/bin:/bin", shared.byhand, "--progress", "none", "unpack", "oci:"+shared.image+":v1", o.path("tree"))
+	first, _, _ := strings.Cut(r.stderr, "\n")
+	want := "byhand: warning: owners other than you cannot be kept: map ids with " + bin + "/newuidmap: exit status 1: not today"
+	if r.code != 0 || first != want {
+		t.Errorf("exit %d, expected 0: %q, expected %q", r.code, r.stderr, want)
+	}
+}

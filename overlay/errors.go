@@ -102,7 +102,7 @@ type FormatError struct {
 
 func (e *FormatError) Error() string {
 	return fmt.Sprintf("open store %s: its layers hold %s, this process would write %s; "+
-		"use another store (--store), or run as before", e.Path, e.Have, e.Want)
+		"run as before, remove its images (byhand rm, byhand prune), or use another store (--store)", e.Path, e.Have, e.Want)
 }
 
 // CorruptError reports a file of the store that cannot be what this package

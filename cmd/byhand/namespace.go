@@ -52,7 +52,11 @@ func enterNamespace(h handler, why purpose) handler {
 		if why != toLook && plan.Shortfall != "" {
 			c.say(fmt.Sprintf("warning: owners other than you cannot be kept: %s; to change that: %s", plan.Shortfall, plan.Remedy))
 		}
-		code, err := userns.Enter(context.WithoutCancel(ctx), userns.Options{Plan: &plan})
+		code, err := userns.Enter(context.WithoutCancel(ctx), userns.Options{Plan: &plan, Refused: func(err error) {
+			if why != toLook {
+				c.say(fmt.Sprintf("warning: owners other than you cannot be kept: %v", err))
+			}
+		}})
 		if u, ok := errors.AsType[*userns.UnavailableError](err); ok {
 			if why == toRun || !status.Owners { // root in a container lacks nothing but mounts
 				c.say(fmt.Sprintf("warning: %v; going on without", u))
@@ -90,7 +94,7 @@ func isRealRoot() bool {
 func mountsForAll(s userns.Status) bool { return s.Kind == userns.HostRoot && s.Mount }
 
 // storeOptions follow from what this process may do.
-func storeOptions(s *session) overlay.Options {
+func storeOptions(s *session) (overlay.Options, error) {
 	o := overlay.Options{
 		Limits:  s.limits.unpack,
 		Sync:    s.flags.Bool("sync"),
@@ -99,13 +103,13 @@ func storeOptions(s *session) overlay.Options {
 	}
 	status, err := userns.Inspect()
 	if err != nil {
-		return o
+		return o, err
 	}
 	o.UserXattr = !mountsForAll(status)
 	if !status.Owners {
 		o.Owners = unpack.Squash
 	}
-	return o
+	return o, nil
 }
 
 // callerMappings are the id maps that a runtime started by the same user

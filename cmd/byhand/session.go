@@ -119,7 +119,10 @@ func (s *session) openStore(ctx context.Context) error {
 	if dir == "" {
 		return usagef("no place for the store: name one with --store DIR, or set HOME")
 	}
-	options := storeOptions(s)
+	options, err := storeOptions(s)
+	if err != nil {
+		return err
+	}
 	store, err := overlay.Open(ctx, dir, options)
 	if err != nil {
 		return &codedError{err, exitStorage}

@@ -70,9 +70,13 @@ func checkEmpty(dir string) error {
 
 // flatten writes the merged tree of the layers.
 func (s *session) flatten(ctx context.Context, layers []overlay.Layer, dst string) error {
+	options, err := storeOptions(s)
+	if err != nil {
+		return err
+	}
 	s.explain.Flatten(dst, len(layers))
 	return overlay.Flatten(ctx, dirs(layers), dst, overlay.FlattenOptions{
-		Owners: storeOptions(s).Owners,
+		Owners: options.Owners,
 		Sync:   s.flags.Bool("sync"),
 		Skipped: func(skips []unpack.Skip) {
 			for _, k := range skips {

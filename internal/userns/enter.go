@@ -30,6 +30,9 @@ type Options struct {
 	Args []string
 	// Plan is the mapping; nil means what [MakePlan] says.
 	Plan *Plan
+	// Refused, if set, is told why the helpers did not map the ranges of the
+	// plan, before Enter goes on with one ID.
+	Refused func(error)
 }
 
 // Enter runs the command inside a user namespace and a mount namespace and
@@ -66,6 +69,9 @@ func Enter(ctx context.Context, o Options) (int, error) {
 	if errors.As(err, &refused) && plan.UIDs > 1 {
 		one := *plan
 		one.single(os.Geteuid(), os.Getegid(), refused.Error(), "")
+		if o.Refused != nil {
+			o.Refused(refused)
+		}
 		c, err = startChild(ctx, args, one)
 	}
 	if err != nil {

@@ -9,6 +9,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/byhand/byhand/internal/sys"
 )
 
 // Kind says which ids a process may use.
@@ -75,8 +77,11 @@ func Inspect() (Status, error) {
 		}
 	}
 	gidMap, err := os.ReadFile("/proc/self/gid_map")
+	if errors.Is(err, fs.ErrNotExist) {
+		gidMap, err = uidMap, nil
+	}
 	if err != nil {
-		gidMap = uidMap
+		return Status{}, fmt.Errorf("read id map: %w", err)
 	}
 	uids, err := parseMap(uidMap)
 	if err != nil {
@@ -90,9 +95,13 @@ func Inspect() (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
+	initial, err := initialNamespace()
+	if err != nil {
+		return Status{}, err
+	}
 	setgroups, err := os.ReadFile("/proc/self/setgroups")
 	return classify(facts{
-		euid: os.Geteuid(), uids: uids, gids: gids, caps: caps, initial: initialNamespace(),
+		euid: os.Geteuid(), uids: uids, gids: gids, caps: caps, initial: initial,
 		setgroups: err != nil || string(setgroups) != "deny\n",
 	}), nil
 }
@@ -100,12 +109,17 @@ func Inspect() (Status, error) {
 // initialNamespace says whether this process is in the user namespace that
 // the kernel started with. A map of every id is no proof: root may map
 // them all into a namespace of its own.
-func initialNamespace() bool {
+func initialNamespace() (bool, error) {
+	const path = "/proc/self/ns/user"
 	var st unix.Stat_t
-	if err := unix.Stat("/proc/self/ns/user", &st); err != nil {
-		return true // a kernel without user namespaces
+	err := sys.Stat(path, &st)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil // a kernel without user namespaces
 	}
-	return st.Ino == 0xEFFFFFFD // PROC_USER_INIT_INO, linux/proc_ns.h
+	if err != nil {
+		return false, &fs.PathError{Op: "stat", Path: path, Err: err}
+	}
+	return st.Ino == 0xEFFFFFFD, nil // PROC_USER_INIT_INO, linux/proc_ns.h
 }
 
 // facts is what Inspect collected.
