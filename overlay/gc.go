@@ -12,6 +12,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
 )
 
 // Freed says what a removal did.
@@ -240,8 +241,11 @@ func (c *collector) freeLinks() error {
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
 		target, err := os.Readlink(path)
-		if err != nil {
+		if errors.Is(err, unix.EINVAL) || isMissing(err) {
 			continue // not a link: not ours
+		}
+		if err != nil {
+			return err
 		}
 		ch, ok := chainOfName(filepath.Base(filepath.Dir(target)))
 		if !ok || ch.short() != e.Name() || target != c.store.layout.linkTarget(ch) {
@@ -284,8 +288,11 @@ func (c *collector) freeBlobs(chosen func(digest.Digest) bool) error {
 	}
 	for _, alg := range algs {
 		entries, err := os.ReadDir(filepath.Join(root, alg.Name()))
-		if err != nil {
+		if errors.Is(err, unix.ENOTDIR) || isMissing(err) {
 			continue // not a directory: not ours
+		}
+		if err != nil {
+			return err
 		}
 		for _, e := range entries {
 			d := digest.NewDigestFromEncoded(digest.Algorithm(alg.Name()), e.Name())
