@@ -77,6 +77,17 @@ func defaultPlatform() Platform {
 	return normalize(Platform{OS: "linux", Architecture: runtime.GOARCH})
 }
 
+// Serves reports whether Resolve takes an image for have where p is asked for,
+// and says nothing. The zero p is this machine. An image that does not say what
+// it is for serves.
+func Serves(p, have Platform) bool {
+	here := p.OS == ""
+	if here {
+		p = defaultPlatform()
+	}
+	return have.Architecture == "" || rank(fallbacks(p, here), withLinux(have)) >= 0
+}
+
 // normalize gives the usual names, and leaves out a variant that says nothing:
 // arm64/v8 is arm64, amd64/v1 is amd64; plain arm means arm/v7.
 func normalize(p Platform) Platform {

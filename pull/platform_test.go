@@ -3,6 +3,7 @@ package pull_test
 import (
 	"errors"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -70,4 +71,38 @@ func FuzzParsePlatform(f *testing.F) {
 			t.Errorf("%q: %s", s, diff)
 		}
 	})
+}
+
+func TestServes(t *testing.T) {
+	here := pull.Platform{OS: "linux", Architecture: runtime.GOARCH}
+	for _, tt := range []struct {
+		want, have string
+		serves     bool
+	}{
+		{"linux/amd64", "linux/amd64", true},
+		{"linux/amd64", "linux/x86_64", true},
+		{"linux/amd64", "linux/amd64/v1", true},
+		{"linux/amd64", "linux/amd64/v3", false},
+		{"linux/amd64/v3", "linux/amd64", true},
+		{"linux/amd64", "linux/386", false},
+		{"linux/arm/v7", "linux/arm/v6", true},
+		{"linux/arm/v6", "linux/arm/v7", false},
+		{"linux/arm64", "linux/arm64/v8", true},
+		{"linux/arm64", "/arm64", true},
+		{"linux/arm64", "linux/", true},
+		{"linux/arm64", "windows/arm64", false},
+	} {
+		want, err := pull.ParsePlatform(tt.want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		part := append(strings.Split(tt.have, "/"), "")
+		have := pull.Platform{OS: part[0], Architecture: part[1], Variant: part[2]}
+		if got := pull.Serves(want, have); got != tt.serves {
+			t.Errorf("Serves(%s, %s) = %v", tt.want, tt.have, got)
+		}
+	}
+	if !pull.Serves(pull.Platform{}, here) || pull.Serves(pull.Platform{}, pull.Platform{OS: "linux", Architecture: "mips"}) {
+		t.Error("the zero platform is not this machine")
+	}
 }

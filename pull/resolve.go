@@ -340,7 +340,7 @@ func (r *resolver) image(ctx context.Context, n *node) (*Image, error) {
 // index and config differ the index counts: configs often lack the variant.
 func (r *resolver) checkPlatform(img *Image, named bool) error {
 	have := img.Spec.Platform
-	if have.Architecture == "" || rank(r.want, withLinux(have)) >= 0 {
+	if have.Architecture == "" || rank(r.want, withLinux(have)) >= 0 { // as Serves
 		return nil
 	}
 	if named && !r.chosen {

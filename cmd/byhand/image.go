@@ -42,12 +42,21 @@ func (s *session) local(ctx context.Context, ref pull.Reference) (*pull.Image, e
 		}
 		return nil, err
 	}
+	return s.stored(ctx, ref, rec)
+}
+
+// stored returns an image that the store lists.
+func (s *session) stored(ctx context.Context, ref pull.Reference, rec overlay.Image) (*pull.Image, error) {
 	s.explain.Stored(ref.String(), rec.Manifest.Digest)
 	s.explain.Layout(s.store.Dir())
 	defer s.explain.Layout("")
+	platform := s.platform
+	if platform.OS == "" {
+		platform = platformOf(rec) // was settled when it was pulled
+	}
 	img, err := s.client.Resolve(ctx, pull.Reference{
 		Transport: pull.OCI, Path: s.store.Dir(), Digest: rec.Manifest.Digest,
-	}, s.platform)
+	}, platform)
 	if exitCode(err) == exitVerification {
 		err = fmt.Errorf("%w; byhand verify --repair %s replaces what is damaged", err, ref)
 	}
@@ -85,10 +94,40 @@ func (s *session) insteadOf(ctx context.Context, ref pull.Reference, gone error,
 func (s *session) record(ctx context.Context, ref pull.Reference) (overlay.Image, error) {
 	want := s.platform
 	if want.OS == "" {
-		// One pulled for another machine is not what this name means here.
-		want = pull.Platform{OS: runtime.GOOS, Architecture: runtime.GOARCH}
+		want = thisMachine()
 	}
-	return s.store.Find(ctx, ref.String(), want)
+	rec, err := s.store.Find(ctx, ref.String(), want)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return rec, err
+	}
+	// One pulled for another machine is not what this name means here, unless
+	// it means a manifest: then there is nothing to choose.
+	other, oerr := s.store.Find(ctx, ref.String(), ocispec.Platform{})
+	alone := oerr == nil && (other.IndexDigest == "" || other.Manifest.Digest == ref.Digest)
+	if alone && (s.platform.OS == "" || pull.Serves(s.platform, platformOf(other))) {
+		return other, nil
+	}
+	return rec, err
+}
+
+func platformOf(rec overlay.Image) pull.Platform {
+	if rec.Manifest.Platform == nil {
+		return pull.Platform{}
+	}
+	return *rec.Manifest.Platform
+}
+
+func thisMachine() pull.Platform {
+	return pull.Platform{OS: runtime.GOOS, Architecture: runtime.GOARCH}
+}
+
+// warnForeign says that an image of the store is for another machine, as
+// resolving it says where it comes from.
+func (s *session) warnForeign(img *pull.Image) {
+	have := img.Spec.Platform
+	if s.platform.OS == "" && !pull.Serves(s.platform, have) {
+		s.warn(fmt.Sprintf("%s: the image is for %s, not for %s", img.Reference, pull.FormatPlatform(have), pull.FormatPlatform(thisMachine())))
+	}
 }
 
 // storedIndex reads the index that an image in the store was found through.
@@ -157,8 +196,12 @@ func (s *session) findIf(ctx context.Context, arg string, good func(*pull.Image)
 	if errors.Is(err, fs.ErrNotExist) {
 		return s.client.Resolve(ctx, ref, s.platform)
 	}
-	if err != nil || good(local) {
-		return local, err
+	if err != nil {
+		return nil, err
+	}
+	if good(local) {
+		s.warnForeign(local)
+		return local, nil
 	}
 	s.explain.Did("store", "the store lacks layers of "+ref.String()+": asking for the same manifest again")
 	pinned := ref

@@ -17,6 +17,7 @@ import (
 
 	"github.com/byhand/byhand/internal/demo"
 	"github.com/byhand/byhand/internal/serve"
+	"github.com/byhand/byhand/internal/testtar"
 	"github.com/byhand/byhand/internal/userns"
 )
 
@@ -41,6 +42,9 @@ func TestScript(t *testing.T) {
 	}, nil)
 	empty := filepath.Join(dir, "empty")
 	buildImage(t, empty, map[string]any{"architecture": runtime.GOARCH, "os": "linux"}, nil)
+	foreign := filepath.Join(dir, "foreign")
+	buildImage(t, foreign, map[string]any{"architecture": "s390x", "os": "linux"}, [][]byte{testtar.Tar(testtar.File("f", "1"))})
+	elsewhere := registry(t, nil, "lab/foreign:v1=oci:"+foreign)
 	open := registry(t, nil, "lab/demo:v1=oci:"+image)
 	locked := registry(t, serve.NewTokenAuth(serve.TokenOptions{Username: "ann", Password: "s3cret"}), "lab/demo:v1=oci:"+image)
 	testscript.Run(t, testscript.Params{
@@ -51,6 +55,7 @@ func TestScript(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("REGISTRY", open)
 			e.Setenv("LOCKED", locked)
+			e.Setenv("FOREIGN", elsewhere+"/lab/foreign:v1")
 			e.Setenv("IMAGE", image)
 			e.Setenv("ODD", odd)
 			e.Setenv("EMPTY", empty)

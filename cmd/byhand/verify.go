@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
@@ -47,6 +48,12 @@ func doVerify(ctx context.Context, s *session) error {
 		return err
 	}
 	rec, err := s.record(ctx, ref)
+	if errors.Is(err, fs.ErrNotExist) {
+		// What an index had nothing better than. No registry is asked here.
+		if other, oerr := s.store.Find(ctx, ref.String(), ocispec.Platform{}); oerr == nil && pull.Serves(s.platform, platformOf(other)) {
+			rec, err = other, nil
+		}
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("verify: %w; byhand images lists those there are", err)
 	}
@@ -96,7 +103,7 @@ func failed(r *overlay.Report) string {
 // verify shows how far the layers are, if it can be told which there are.
 func (s *session) verify(ctx context.Context, ref pull.Reference, rec overlay.Image) (*overlay.Report, error) {
 	o := overlay.VerifyOptions{Jobs: s.flags.Int("jobs")}
-	if img, err := s.local(ctx, ref); err == nil {
+	if img, err := s.stored(ctx, ref, rec); err == nil {
 		s.show.plan(img)
 		o.Progress = func(layer int, done, total int64) {
 			if layer > len(img.Layers) || total <= 0 {
@@ -162,7 +169,7 @@ func (s *session) repair(ctx context.Context, ref pull.Reference, rec overlay.Im
 // by its digest.
 func (s *session) goodSource(ctx context.Context, ref pull.Reference, rec overlay.Image, docs, blobs []digest.Digest, layers []int) (*pull.Image, error) {
 	if len(docs) == 0 {
-		img, err := s.local(ctx, ref)
+		img, err := s.stored(ctx, ref, rec)
 		if err != nil {
 			return nil, err
 		}
