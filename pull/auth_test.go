@@ -215,6 +215,26 @@ func TestTokenOnce(t *testing.T) {
 	}
 }
 
+// TestTokenRedirects: a token service that sends the client round and round is
+// asked as often as the limit says.
+func TestTokenRedirects(t *testing.T) {
+	reg := testregistry.New(t, testregistry.Options{Auth: testregistry.Auth{Challenge: []string{`Bearer realm="%s/token",service="x"`}}})
+	desc := reg.AddBlob("app", noise(10))
+	reg.Fault("/token", testregistry.Fault{Redirect: reg.Server.URL + "%s"})
+	c := quickClient(t)
+	c.Limits.Redirects = 3
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // or it would go on for ever
+	defer cancel()
+	_, err := readBlob(ctx, mustRegistry(t, c, reg.Repo("app")), desc, 0)
+	var limit *LimitError
+	if !errors.As(err, &limit) || limit.Limit != "Redirects" || limit.Max != 3 {
+		t.Errorf("error %v", err)
+	}
+	if asked := reg.Count("/token"); asked != 4 {
+		t.Errorf("the token service was asked %d times, want 4", asked)
+	}
+}
+
 // TestSecretsStay lets an HTTPS registry send the client elsewhere in every
 // way; the password must not follow.
 func TestSecretsStay(t *testing.T) {
