@@ -122,7 +122,7 @@ func TestScriptTLS(t *testing.T) {
 		if script := l.read(box + ".sh"); strings.Contains(script, "--insecure") != (box == "any") {
 			t.Errorf("%s: --insecure is wrong", box)
 		}
-		plain := strings.NewReplacer(` --cacert "$tmp/ca"`, "", " --insecure", "").Replace(l.read(box + ".sh"))
+		plain := strings.NewReplacer(` --cacert "$tmp/ca-origin"`, "", " --insecure", "").Replace(l.read(box + ".sh"))
 		if err := os.WriteFile(file, []byte(strings.ReplaceAll(plain, "dir=./"+box, "dir=./no")), 0o644); err != nil {
 			t.Fatal(err)
 		}

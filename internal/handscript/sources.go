@@ -77,7 +77,10 @@ func (w *writer) sourceFunctions() string {
 		return ""
 	}
 	o := &writer{}
-	o.raw("\n# use SOURCE: what is asked from now on.\nuse() {\n\tsource=$1\n")
+	o.raw("\n# use SOURCE: what is asked from now on.\nuse() {\n")
+	if sources := w.sources(); len(sources) > 1 || len(sources[0].ClientCerts) > 0 {
+		o.raw("\tsource=$1\n")
+	}
 	if w.conditions()["certificates"] {
 		o.raw("\town=yes # the certificate is for this source alone\n")
 	}
