@@ -195,6 +195,7 @@ func TestMain(m *testing.M) {
 		if code, again := testneed.PrivateMounts(); again {
 			os.Exit(code)
 		}
+		testneed.HeedSignals()
 	}
 	os.Exit(testMain(m))
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/byhand/byhand/internal/ociruntime"
+	"github.com/byhand/byhand/internal/testneed"
 	"github.com/byhand/byhand/internal/userns"
 )
 
@@ -28,6 +29,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "run" {
 		os.Exit(runMain(os.Args[2]))
 	}
+	testneed.HeedSignals()
 	os.Exit(m.Run())
 }
 

@@ -32,6 +32,7 @@ func TestMain(m *testing.M) {
 			os.Exit(entered(act))
 		}
 	}
+	testneed.HeedSignals()
 	os.Exit(m.Run())
 }
 
