@@ -116,6 +116,16 @@ func (s *supervisor) killAll(sig unix.Signal) {
 	}
 }
 
+// reapAll waits for every process of the pid namespace, after SIGKILL to all.
+func reapAll() {
+	if os.Getpid() != 1 {
+		return
+	}
+	for retry(func() error { _, err := unix.Wait4(-1, nil, 0, nil); return err }) == nil {
+		continue // until none is left
+	}
+}
+
 // killChildren ends what the container left behind outside a pid namespace: as
 // a subreaper this process has inherited it, generation by generation.
 func killChildren() {

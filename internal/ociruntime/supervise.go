@@ -242,7 +242,9 @@ func (s *supervisor) cleanUp(ctx context.Context) error {
 	s.killAll(unix.SIGCONT)
 	s.deleteContainer(ctx)
 	s.killAll(unix.SIGKILL)
-	if !s.req.PIDNS {
+	if s.req.PIDNS {
+		reapAll() // a runtime that is just being killed may make a control group yet
+	} else {
 		killChildren()
 	}
 	err := removeCgroups(s.req.Cgroups)
