@@ -100,7 +100,7 @@ func (t *task) stageOnce(ctx context.Context) (_ *staged, err error) {
 
 // apply unpacks the stream and records it.
 func (st *staged) apply(ctx context.Context, in *stream) (unpack.Result, error) {
-	record, err := newRecordFile(st.recordPath())
+	record, err := st.task.adder.store.recorders.open(st.recordPath())
 	if err != nil {
 		return unpack.Result{}, err
 	}
@@ -173,7 +173,7 @@ func (t *task) newStaged() (*staged, error) {
 
 // settle completes the layer from those below it; dirs are base first.
 func (st *staged) settle(ctx context.Context, dirs []string) error {
-	w := &laterRecord{path: st.recordPath()}
+	w := &laterRecord{from: &st.task.adder.store.recorders, path: st.recordPath()}
 	record := unpack.NewSettleRecord(ctx, w, st.task.adder.store.opts.Limits)
 	err := settleLayer(ctx, st.diff, dirs, st.result.Pending, st.task.adder.store.opts.UserXattr, record)
 	if err == nil {

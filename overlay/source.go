@@ -88,10 +88,18 @@ func (s *stream) reader() io.Reader {
 // drain reads to the end of the stream and returns the failure there, nil for
 // a stream that was verified.
 func (s *stream) drain(ctx context.Context) error {
-	buf := make([]byte, 64<<10)
+	var buf []byte
+	chunks, ok := s.reader().(chunkStream)
 	for s.end == nil {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
+		}
+		if ok {
+			_, _ = chunks.NextChunk()
+			continue
+		}
+		if buf == nil {
+			buf = make([]byte, 64<<10)
 		}
 		_, _ = s.Read(buf)
 	}

@@ -54,6 +54,8 @@ type Store struct {
 
 	mu    sync.Mutex
 	owner *owner // made by the first write
+
+	recorders recorders
 }
 
 // Open opens the store in dir, making what is missing of it. A store that is
