@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -479,6 +480,18 @@ func TestCertificateRemedy(t *testing.T) {
 			t.Errorf("%s: %v; %s", tt.name, err, got)
 		}
 	}
+}
+
+// TestClosedAtOnce: what net/http says of a connection that a host closed for
+// want of a client certificate gets the remedy, too.
+func TestClosedAtOnce(t *testing.T) {
+	t.Parallel()
+	r := &registry{ref: Reference{Host: "127.0.0.1:1"}}
+	err := r.failure(nil, nil, &exhaustedError{attempts: 4, err: errors.New("http2: client conn could not be established")})
+	if !strings.Contains(err.Error(), "--cert-dir") {
+		t.Errorf("%v has no remedy", err)
+	}
+	checkKind(t, err, &UnreachableError{})
 }
 
 // TestClientCertificateStays is not shown to a host that the registry

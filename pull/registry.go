@@ -276,6 +276,8 @@ func (r *registry) failure(j *job, e *endpoint, err error) error {
 	)
 	host := r.ref.Host
 	switch {
+	case errors.As(err, &exhausted) && closedAtOnce(err):
+		return &UnreachableError{Host: host, Err: fmt.Errorf("%w; %s", err, clientRemedy)}
 	case errors.As(err, &exhausted):
 		return &UnreachableError{Host: host, Err: err}
 	case errors.As(err, &tok):
@@ -285,8 +287,7 @@ func (r *registry) failure(j *job, e *endpoint, err error) error {
 	case errors.As(err, &format), errors.As(err, &limit):
 		return err
 	case isAlert(err):
-		return &UnreachableError{Host: host, Err: fmt.Errorf(
-			"%w; if it wants a client certificate, put NAME.cert and NAME.key into a directory for --cert-dir", err)}
+		return &UnreachableError{Host: host, Err: fmt.Errorf("%w; %s", err, clientRemedy)}
 	case isCertificateError(err):
 		return &UnreachableError{Host: host, Err: fmt.Errorf("%w; %s", err, certificateRemedy(err))}
 	case wrongProtocol(err):

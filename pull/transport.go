@@ -347,6 +347,17 @@ func isAlert(err error) bool {
 	return errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error")
 }
 
+// clientRemedy is for a host that ends TLS without giving the reason.
+const clientRemedy = "if it wants a client certificate, put NAME.cert and NAME.key into a directory for --cert-dir"
+
+// closedAtOnce reports whether the connection was gone before HTTP/2 had said a
+// word. A host that misses a client certificate ends TLS 1.3 when our side is
+// through with it already, and its alert may come too late to be read. net/http
+// has no exported error for that.
+func closedAtOnce(err error) bool {
+	return strings.Contains(err.Error(), "http2: client conn could not be established")
+}
+
 // challenge sends r and answers a challenge, at most twice: a token that was
 // kept can have expired, and a new one may still need another scope.
 func (e *endpoint) challenge(ctx context.Context, w *watchdog, r request, scheme string) (*http.Response, error) {
