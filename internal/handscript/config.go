@@ -1,14 +1,12 @@
 package handscript
 
 import (
-	"fmt"
 	"slices"
 	"strconv"
-	"strings"
-	"unicode"
-	"unicode/utf16"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/byhand/byhand/internal/human"
 )
 
 // config writes image.json and config.json.
@@ -22,12 +20,12 @@ func (w *writer) config() error {
 		return err
 	}
 	w.note("What the bundle was made from.")
-	w.file("image.json", shown(string(record)))
+	w.file("image.json", string(human.EscapeJSON(record)))
 	w.note("config.json tells the runtime what to start, and how (runtime-spec, config.md). Where its fields come from:")
 	for _, o := range w.spec.Origins {
 		w.remark("    %s: %s", o.Field, o.From)
 	}
-	w.file(`"$tmp/config.json"`, shown(string(config)))
+	w.file(`"$tmp/config.json"`, string(human.EscapeJSON(config)))
 	w.derive()
 	w.note("It comes last: without it no runtime takes the directory for a whole bundle.")
 	w.raw("mv \"$tmp/config.json\" config.json\nprintf '%s\\n' \"$dir\"\n")
@@ -65,19 +63,3 @@ func (w *writer) derive() {
 // envFilter takes the first n variables: those that the image sets come before
 // those that byhand adds.
 func envFilter(n int) string { return ".process.env[:" + strconv.Itoa(n) + "]" }
-
-// shown writes what a terminal would not show in JSON as JSON's own escapes.
-// Such characters are in strings only.
-func shown(doc string) string {
-	var b strings.Builder
-	for _, r := range doc {
-		if r == '\n' || unicode.IsPrint(r) {
-			b.WriteRune(r)
-			continue
-		}
-		for _, u := range utf16.Encode([]rune{r}) {
-			fmt.Fprintf(&b, `\u%04x`, u)
-		}
-	}
-	return b.String()
-}

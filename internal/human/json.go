@@ -8,21 +8,22 @@ import (
 	"unicode/utf16"
 )
 
-// JSONWriter takes JSON and writes it with escapes for the characters that a
-// terminal could act on and that encoding/json leaves as they are: the control
-// characters from U+007F to U+009F, and what turns the direction of writing
-// round. To a program the text means the same. A Write must not end within a
-// character.
+// JSONWriter takes JSON and writes it as [EscapeJSON] has it. A Write must not
+// end within a character.
 type JSONWriter struct{ W io.Writer }
 
 func (w JSONWriter) Write(p []byte) (int, error) {
-	if _, err := w.W.Write(escapeJSON(p)); err != nil {
+	if _, err := w.W.Write(EscapeJSON(p)); err != nil {
 		return 0, err
 	}
 	return len(p), nil
 }
 
-func escapeJSON(raw []byte) []byte {
+// EscapeJSON writes in JSON escapes for the characters that a terminal could act
+// on and that encoding/json leaves as they are: the control characters from
+// U+007F to U+009F, and what turns the direction of writing round. To a program
+// the text means the same.
+func EscapeJSON(raw []byte) []byte {
 	if bytes.IndexFunc(raw, unprintable) < 0 {
 		return raw
 	}
