@@ -57,6 +57,7 @@ type ring struct {
 	limit int
 
 	waited time.Duration // for a free block
+	aside  *aside        // told before get waits
 }
 
 func newRing(pool *blockPool, limit int) *ring {
@@ -89,6 +90,8 @@ func (r *ring) take(ctx context.Context) (*block, error) {
 		b.home, b.data = r.free, nil
 		return b, nil
 	}
+	r.aside.pause()
+	defer r.aside.resume()
 	began := time.Now()
 	defer func() { r.waited += time.Since(began) }()
 	select {

@@ -126,6 +126,7 @@ type input struct {
 	rest     []byte
 	consumed int64 // bytes handed to the decoder
 	waited   time.Duration
+	aside    *aside // told before the decoder waits
 }
 
 // peek returns the beginning of the blob before anything was read.
@@ -142,14 +143,20 @@ func (in *input) peek() []byte {
 // take returns the next block, which is then the caller's to release; nil at
 // the end.
 func (in *input) take() *block {
-	b := in.next
-	in.next = nil
-	if b == nil {
-		began := time.Now()
-		b = <-in.blocks
-		in.waited += time.Since(began)
+	if b := in.next; b != nil {
+		in.next = nil
+		return b
 	}
-	return b
+	select {
+	case b := <-in.blocks:
+		return b
+	default:
+	}
+	in.aside.pause()
+	defer in.aside.resume()
+	began := time.Now()
+	defer func() { in.waited += time.Since(began) }()
+	return <-in.blocks
 }
 
 // fill makes rest hold what comes next; empty means the end.

@@ -38,7 +38,12 @@ type gzipDecoder struct{ trailing func() }
 
 func (d gzipDecoder) decode(ctx context.Context, in *input, out *output) error {
 	sink := &blockSink{out: out, block: func() (*block, error) { return out.block(ctx) }}
-	trailing, err := inflate.NewDecoder(in, sink).Gunzip()
+	inflater := inflate.NewDecoder(in, sink)
+	beside := out.diff.hashers.accompany(inflater)
+	in.aside, out.ring.aside = beside, beside
+	trailing, err := inflater.Gunzip()
+	in.aside, out.ring.aside = nil, nil
+	beside.pause()
 	if trailing {
 		d.trailing()
 	}

@@ -71,7 +71,7 @@ type Stats struct {
 	Bytes      int64         // of the blob, compressed
 	TarBytes   int64         // uncompressed; 0 if nothing was decompressed
 	Network    time.Duration // spent in reads from where the blob comes from
-	Hash       time.Duration // computing both digests
+	Hash       time.Duration // computing both digests, as far as decompressing did not do it on the side
 	Decompress time.Duration // without waiting for input or for a free buffer
 }
 

@@ -12,24 +12,26 @@ import (
 	"github.com/byhand/byhand/internal/sha256pair"
 )
 
-// hashers computes the digests of all streams of an image. Two SHA-256 digests
-// take less time together than one after the other, so a block waits for one of
-// another stream, though not for long. For the same reason there are no more
-// workers than it takes.
+// hashers computes the digests of all streams of an image. A SHA-256 digest
+// takes the least time beside decoding, and two take less together than one
+// after the other, so a block waits for a decoder or for a block of another
+// stream, though not for long. For the same reason there are no more workers
+// than it takes.
 type hashers struct {
-	limit int // of workers
+	limit int // of workers, and how many processors there are
 
 	mu      sync.Mutex
-	waiting []*hashing // those with blocks that no worker has, in order
+	waiting []*hashing // those with blocks that nobody has, in order
 	workers int
+	asides  int // decoders that hash on the side and are not waiting themselves
 	open    int // streams that may be paired and are not done
 }
 
-// How many blocks of one stream wait for a partner before they are hashed
-// without, and how many before one more worker is worth it. Both must be less
-// than the rings hold besides what their other stages have in hand.
+// How many blocks of one stream wait for company before they are hashed without,
+// and how many before one more worker is worth it. Both must be less than the
+// rings hold besides what their other stages have in hand.
 const (
-	pairWait = 3
+	longWait = 3
 	backlog  = 4
 )
 
@@ -43,12 +45,12 @@ type hashing struct {
 	hash    hash.Hash
 	pairs   bool // sha256pair knows the algorithm
 	done    chan struct{}
-	current *block // a worker's
-	spent   time.Duration
+	current *block        // taken from blocks by whoever hashes it
+	spent   time.Duration // by workers
 
 	// Below hashers.mu.
 	blocks []*block
-	busy   bool // a worker has the hash, or it is in waiting
+	busy   bool // somebody has the hash, or it is in waiting
 	ended  bool
 }
 
@@ -116,18 +118,37 @@ func (h *hashers) employ(behind bool) {
 func (h *hashers) choose() (first, second *hashing) {
 	var urgent *hashing
 	for _, s := range h.waiting {
-		switch {
-		case s.pairs && first != nil:
-			return first, s
-		case s.pairs:
-			first = s
-		}
-		if urgent == nil && (!s.pairs || s.ended || h.open < 2 || len(s.blocks) >= pairWait) {
+		if urgent == nil && h.urgent(s) {
 			urgent = s
 		}
+		switch {
+		case !s.pairs:
+		case first == nil:
+			first = s
+		case second == nil:
+			second = s
+		}
 	}
-	return urgent, nil
+	switch {
+	case urgent == nil && (h.aside() || second == nil):
+		return nil, nil
+	case urgent == nil, urgent == first:
+		return first, second
+	case !urgent.pairs:
+		return urgent, nil
+	}
+	return urgent, first
 }
+
+// urgent says whether s should wait no longer.
+func (h *hashers) urgent(s *hashing) bool {
+	return !s.pairs || len(s.blocks) >= longWait || !h.aside() && (s.ended || h.open < 2)
+}
+
+// aside says whether decoders should hash on the side. That takes the least time
+// of all processors together, but a decoder is the slowest stage of its stream:
+// where two processors for each are there, workers do it.
+func (h *hashers) aside() bool { return h.asides > 0 && 2*h.asides >= h.limit }
 
 // sum waits for the last block and returns the digest.
 func (s *hashing) sum() digest.Digest {
@@ -166,14 +187,18 @@ func (h *hashers) next() (first, second *hashing) {
 		h.workers--
 		return nil, nil
 	}
-	h.waiting = slices.DeleteFunc(h.waiting, func(s *hashing) bool { return s == first || s == second })
-	for _, s := range []*hashing{first, second} {
-		if s != nil {
-			s.current = s.blocks[0]
-			s.blocks = slices.Delete(s.blocks, 0, 1)
-		}
+	h.take(first)
+	if second != nil {
+		h.take(second)
 	}
 	return first, second
+}
+
+// take makes the first block of s the caller's.
+func (h *hashers) take(s *hashing) {
+	h.waiting = slices.Delete(h.waiting, slices.Index(h.waiting, s), slices.Index(h.waiting, s)+1)
+	s.current = s.blocks[0]
+	s.blocks = slices.Delete(s.blocks, 0, 1)
 }
 
 // giveBack lets others have the streams.

@@ -1,6 +1,8 @@
 package pull
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"math/rand/v2"
 	"sync"
@@ -8,6 +10,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/byhand/byhand/internal/inflate"
 )
 
 // Digests are right whatever streams come together, and nothing runs on.
@@ -23,13 +27,165 @@ func TestHashers(t *testing.T) {
 			group.Go(func() { hashRandom(t, h, pool, algorithm, uint64(i)) })
 		}
 		group.Wait()
-		h.mu.Lock()
-		if h.open != 0 || len(h.waiting) != 0 {
-			t.Errorf("%d streams: %d left open, %d waiting", streams, h.open, len(h.waiting))
-		}
-		h.mu.Unlock()
+		checkIdle(t, h)
 	}
 }
+
+func checkIdle(t *testing.T, h *hashers) {
+	t.Helper()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.open != 0 || len(h.waiting) != 0 || h.asides != 0 {
+		t.Errorf("%d streams left open, %d waiting, %d decoders", h.open, len(h.waiting), h.asides)
+	}
+}
+
+// gzipOf returns 300 kB that are packed to about half of it.
+func gzipOf(t *testing.T) []byte {
+	t.Helper()
+	var packed bytes.Buffer
+	zw := gzip.NewWriter(&packed)
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 300_000 {
+		if _, err := zw.Write([]byte{byte(r.ExpFloat64() * 20)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := zw.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return packed.Bytes()
+}
+
+// Digests are right whatever decoders hash on the side, and whenever these come,
+// wait and go.
+func TestHashersAside(t *testing.T) {
+	packed := gzipOf(t)
+	for _, decoders := range []int{1, 2, 5} {
+		h, pool := newHashers(), newBlockPool()
+		var streams, beside sync.WaitGroup
+		done := make(chan struct{})
+		for i := range decoders {
+			beside.Go(func() { decodeBeside(t, h, packed, uint64(i), done) })
+		}
+		for i := range 4 {
+			streams.Go(func() { hashRandom(t, h, pool, digest.SHA256, uint64(i)) })
+		}
+		streams.Go(func() { hashRandom(t, h, pool, digest.SHA512, 9) })
+		streams.Wait()
+		close(done)
+		beside.Wait()
+		checkIdle(t, h)
+	}
+}
+
+// decodeBeside decodes the same again and again, and hashes on the side.
+func decodeBeside(t *testing.T, h *hashers, packed []byte, seed uint64, done <-chan struct{}) {
+	for {
+		select {
+		case <-done:
+			return
+		default:
+		}
+		s := &waitingSource{packed: packed, r: rand.New(rand.NewPCG(seed, 3))}
+		d := inflate.NewDecoder(s, discardingSink(make([]byte, historySize+blockSize+inflate.Slack)))
+		s.aside = h.accompany(d)
+		if _, err := d.Gunzip(); err != nil {
+			t.Error(err)
+		}
+		s.aside.pause()
+	}
+}
+
+// No digest waits for a decoder that waits for input or for room.
+func TestHashersDecoderWaits(t *testing.T) {
+	for _, name := range []string{"input", "room"} {
+		t.Run(name, func(t *testing.T) {
+			h, pool := newHashers(), newBlockPool()
+			h.limit = 1
+			other := h.begin(digest.FromString("anything"))
+			ring := newRing(pool, 2)
+			packed := gzipOf(t)
+			blocks := make(chan *block)
+			in, room := &input{blocks: blocks}, newRing(pool, 0)
+			ctx, cancel := context.WithCancel(t.Context())
+			src := sourceFunc(func() []byte {
+				if packed != nil { // too little to hash a block beside it
+					for range 2 {
+						b, err := ring.get(t.Context(), 1)
+						if err != nil {
+							t.Error(err)
+							return nil
+						}
+						b.data = b.room()
+						other.add(b)
+					}
+					other.end()
+					defer func() { packed = nil }()
+					return packed[:2000]
+				}
+				if name == "input" {
+					in.take()
+				} else if _, err := room.get(ctx, 1); err == nil {
+					t.Error("there is room")
+				}
+				return nil
+			})
+			d := inflate.NewDecoder(src, discardingSink(make([]byte, historySize+blockSize+inflate.Slack)))
+			a := h.accompany(d)
+			if a == nil {
+				t.Log("this processor does not hash on the side")
+			}
+			in.aside, room.aside = a, a
+			var decoding sync.WaitGroup
+			decoding.Go(func() {
+				_, _ = d.Gunzip() // it gets no more than that
+				a.pause()
+			})
+			select {
+			case <-other.done:
+			case <-time.After(20 * time.Second):
+				t.Error("the digest waits for the decoder")
+			}
+			cancel()
+			close(blocks)
+			decoding.Wait()
+			checkIdle(t, h)
+		})
+	}
+}
+
+type sourceFunc func() []byte
+
+func (f sourceFunc) Next() []byte { return f() }
+
+// waitingSource is an inflate.Source that makes the decoder wait now and then.
+type waitingSource struct {
+	packed []byte
+	r      *rand.Rand
+	aside  *aside
+}
+
+func (s *waitingSource) Next() []byte {
+	if s.r.IntN(4) == 0 {
+		s.aside.pause()
+		defer s.aside.resume()
+		time.Sleep(time.Duration(s.r.IntN(300)) * time.Microsecond)
+	}
+	n := min(len(s.packed), s.r.IntN(50_000)+1)
+	if n == 0 {
+		return nil
+	}
+	chunk := s.packed[:n]
+	s.packed = s.packed[n:]
+	return chunk
+}
+
+// discardingSink is an inflate.Sink of one buffer for all.
+type discardingSink []byte
+
+func (s discardingSink) Next() ([]byte, error)   { return s, nil }
+func (s discardingSink) Flush([]byte, int) error { return nil }
 
 // hashRandom is one stream of blocks of any length.
 func hashRandom(t *testing.T, h *hashers, pool *blockPool, algorithm digest.Algorithm, seed uint64) {

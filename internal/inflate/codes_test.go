@@ -155,9 +155,9 @@ func randomStream(r *rand.Rand, blocks int) []byte {
 
 // All kinds of codes, and all lengths and distances, which no compressor makes by
 // itself.
-func TestInflateRandomCodes(t *testing.T) { bothWays(t, testInflateRandomCodes) }
+func TestInflateRandomCodes(t *testing.T) { eachWay(t, testInflateRandomCodes) }
 
-func testInflateRandomCodes(t *testing.T, portable bool) {
+func testInflateRandomCodes(t *testing.T, how way) {
 	r := rand.New(rand.NewPCG(9, 10))
 	for i := range 200 {
 		packed := randomStream(r, 1+r.IntN(4))
@@ -166,7 +166,7 @@ func testInflateRandomCodes(t *testing.T, portable bool) {
 			t.Fatalf("round %d: compress/flate: %v", i, err)
 		}
 		in, out := []int{1, 9, 16, 40, 1000, 1 << 20}[r.IntN(6)], []int{1024, 4096, 65536}[r.IntN(3)]
-		got, err := decode(packed, in, out, portable)
+		got, err := decode(t, packed, in, out, how)
 		if err != nil || !bytes.Equal(got, want) {
 			t.Fatalf("round %d, chunks of %d and %d: %d bytes, %v; want %d bytes", i, in, out, len(got), err, len(want))
 		}

@@ -1,5 +1,7 @@
 package inflate
 
+//go:generate sh -c "go run ./genfast > fast_amd64.s.new && mv fast_amd64.s.new fast_amd64.s"
+
 import "golang.org/x/sys/cpu"
 
 // hasBMI2 says whether the processor has what fastBMI2 uses: every server's since
@@ -24,8 +26,24 @@ func (d *Decoder) fast() state {
 	_ = d.out[d.limit : d.limit+Slack]
 	_ = d.out[d.begin:d.op]
 	_ = d.in[d.pos:]
-	return fastBMI2(d, &repeats)
+	if d.companion == nil || !d.aside() {
+		return fastBMI2(d, &repeats)
+	}
+	_ = d.side.data[d.side.at:]
+	s := fastAside(d, &repeats, &d.side)
+	if d.side.at == len(d.side.data) {
+		d.Pause()
+	}
+	return s
 }
+
+// canAside says whether the processor has what fastAside uses, but for SHA-256.
+var canAside = hasBMI2
+
+// fastAside is fastBMI2 that hashes as well, until all data of side is done.
+//
+//go:noescape
+func fastAside(d *Decoder, repeats *[16]repeatPattern, side *sideHash) state
 
 // repeatPattern repeats the first bytes of a 16-byte word.
 type repeatPattern struct {

@@ -3,3 +3,5 @@
 package inflate
 
 func (d *Decoder) fast() state { return d.fastPortable() }
+
+const canAside = false

@@ -52,10 +52,20 @@ func (f fence) put() {
 	fences[f.pages] = append(fences[f.pages], f)
 }
 
-// bothWays runs a test with the processor's own code and without.
-func bothWays(t *testing.T, test func(t *testing.T, portable bool)) {
+// way is how a decoder does its work.
+type way int
+
+const (
+	fastest  way = iota // with the processor's own code
+	hashing             // the same, with hashes computed beside it
+	portably            // in Go alone
+)
+
+var ways = map[string]way{"fastest": fastest, "hashing": hashing, "portable": portably}
+
+func eachWay(t *testing.T, test func(t *testing.T, how way)) {
 	t.Helper()
-	for name, portable := range map[string]bool{"fastest": false, "portable": true} {
-		t.Run(name, func(t *testing.T) { test(t, portable) })
+	for name, how := range ways {
+		t.Run(name, func(t *testing.T) { test(t, how) })
 	}
 }

@@ -7,6 +7,7 @@ func (d *Decoder) Gunzip() (trailing bool, err error) {
 	if err := d.start(); err != nil {
 		return false, err
 	}
+	defer d.Pause()
 	for {
 		if err := d.header(); err != nil {
 			return false, err
@@ -36,6 +37,7 @@ func (d *Decoder) Inflate() error {
 	if err := d.start(); err != nil {
 		return err
 	}
+	defer d.Pause()
 	if err := d.inflate(); err != nil {
 		return err
 	}

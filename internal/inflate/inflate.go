@@ -50,6 +50,9 @@ type Decoder struct {
 	begin int    // first byte of the window
 	limit int    // flush when op is here
 
+	companion Companion // nil: none
+	side      sideHash  // of its work, what is under way
+
 	portable bool // do without assembly
 	fixed    bool // the tables are those of the fixed code
 	length   int  // of a match whose distance fast has left due, or 0

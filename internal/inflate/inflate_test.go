@@ -78,20 +78,31 @@ func (c *collector) Flush(b []byte, n int) error {
 	return nil
 }
 
-// newDecoder reads packed in chunks of a size. done gives memory back.
-func newDecoder(packed []byte, size int, c *collector, portable bool) (d *inflate.Decoder, done func()) {
+// newDecoder reads packed in chunks of a size. done gives memory back, and looks
+// at what was hashed aside.
+func newDecoder(t testing.TB, packed []byte, size int, c *collector, how way) (d *inflate.Decoder, done func()) {
+	t.Helper()
 	src := &chunks{data: packed, size: size}
 	d = inflate.NewDecoder(src, c)
-	d.SetPortable(portable)
+	d.SetPortable(how == portably)
+	var beside *companion
+	if how == hashing {
+		beside = newCompanion(t, uint64(len(packed)))
+		d.Accompany(beside)
+	}
 	return d, func() {
 		src.fence.put()
 		c.done()
+		if beside != nil {
+			beside.check()
+		}
 	}
 }
 
-func decode(packed []byte, in, out int, portable bool) ([]byte, error) {
+func decode(t testing.TB, packed []byte, in, out int, how way) ([]byte, error) {
+	t.Helper()
 	c := &collector{size: out}
-	d, done := newDecoder(packed, in, c, portable)
+	d, done := newDecoder(t, packed, in, c, how)
 	defer done()
 	err := d.Inflate()
 	if err == nil && c.ends > 1 {
@@ -152,15 +163,15 @@ func sample(r *rand.Rand, n int) []byte {
 	return b[:n]
 }
 
-func TestInflate(t *testing.T) { bothWays(t, testInflate) }
+func TestInflate(t *testing.T) { eachWay(t, testInflate) }
 
-func testInflate(t *testing.T, portable bool) {
+func testInflate(t *testing.T, how way) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for i := range 300 {
 		data := sample(r, []int{0, 1, 100, 5000, 70_000, 300_000}[i%6])
 		packed := deflate(t, data, []int{-2, -1, 0, 1, 6, 9}[r.IntN(6)])
 		in, out := []int{1, 7, 16, 17, 1000, 4096, 1 << 20}[r.IntN(7)], []int{1024, 4096, 65536}[r.IntN(3)]
-		got, err := decode(packed, in, out, portable)
+		got, err := decode(t, packed, in, out, how)
 		if err != nil || !bytes.Equal(got, data) {
 			t.Fatalf("round %d, chunks of %d and %d: %d bytes, %v; want %d bytes", i, in, out, len(got), err, len(data))
 		}
@@ -169,7 +180,7 @@ func testInflate(t *testing.T, portable bool) {
 
 // compare holds the package against compress/flate in both directions. What is
 // refused may have had other output before.
-func compare(t *testing.T, packed []byte, in, out int, portable bool) {
+func compare(t *testing.T, packed []byte, in, out int, how way) {
 	t.Helper()
 	const limit = 1 << 20
 	want, wantErr := io.ReadAll(io.LimitReader(flate.NewReader(bytes.NewReader(packed)), limit))
@@ -177,7 +188,7 @@ func compare(t *testing.T, packed []byte, in, out int, portable bool) {
 		return
 	}
 	c := &collector{size: out, max: limit}
-	d, done := newDecoder(packed, in, c, portable)
+	d, done := newDecoder(t, packed, in, c, how)
 	defer done()
 	gotErr := d.Inflate()
 	if errors.Is(gotErr, errFull) {
@@ -193,9 +204,9 @@ func compare(t *testing.T, packed []byte, in, out int, portable bool) {
 	}
 }
 
-func TestInflateDamaged(t *testing.T) { bothWays(t, testInflateDamaged) }
+func TestInflateDamaged(t *testing.T) { eachWay(t, testInflateDamaged) }
 
-func testInflateDamaged(t *testing.T, portable bool) {
+func testInflateDamaged(t *testing.T, how way) {
 	r := rand.New(rand.NewPCG(3, 4))
 	for i := range 3000 {
 		packed := deflate(t, sample(r, 1+r.IntN(6000)), []int{-2, 0, 1, 6}[i%4])
@@ -209,7 +220,7 @@ func testInflateDamaged(t *testing.T, portable bool) {
 				packed[r.IntN(min(len(packed), 1+r.IntN(len(packed))))] ^= 1 << r.IntN(8)
 			}
 		}
-		compare(t, packed, 1+r.IntN([]int{20, 200, 8000}[i%3]), 1024+r.IntN(1024), portable)
+		compare(t, packed, 1+r.IntN([]int{20, 200, 8000}[i%3]), 1024+r.IntN(1024), how)
 	}
 }
 
@@ -224,8 +235,9 @@ func FuzzInflate(f *testing.F) {
 	f.Add([]byte{0x03, 0x00}, 1)                   // fixed code, nothing in it
 	f.Add([]byte{0x05, 0xe0, 0x81, 0x08, 0x00}, 1) // dynamic code
 	f.Fuzz(func(t *testing.T, packed []byte, in int) {
-		compare(t, packed, 1+in&0xffff, 1024, false)
-		compare(t, packed, 1+in&0xffff, 1024, true)
+		for _, how := range ways {
+			compare(t, packed, 1+in&0xffff, 1024, how)
+		}
 	})
 }
 
@@ -243,9 +255,9 @@ func gzipped(t testing.TB, data []byte, h gzip.Header) []byte {
 	return b.Bytes()
 }
 
-func TestGunzip(t *testing.T) { bothWays(t, testGunzip) }
+func TestGunzip(t *testing.T) { eachWay(t, testGunzip) }
 
-func testGunzip(t *testing.T, portable bool) {
+func testGunzip(t *testing.T, how way) {
 	r := rand.New(rand.NewPCG(7, 8))
 	one, two := sample(r, 100_000), sample(r, 3000)
 	a := gzipped(t, one, gzip.Header{Name: "name", Comment: "comment", Extra: make([]byte, 300)})
@@ -278,7 +290,7 @@ func testGunzip(t *testing.T, portable bool) {
 	} {
 		for _, size := range []int{1, 3, 100, 1 << 20} {
 			c := &collector{size: 2048}
-			d, done := newDecoder(tt.packed, size, c, portable)
+			d, done := newDecoder(t, tt.packed, size, c, how)
 			trailing, err := d.Gunzip()
 			done()
 			if !errors.Is(err, tt.err) || trailing != tt.trailing || err == nil && !bytes.Equal(c.got.Bytes(), tt.want) {
@@ -290,14 +302,14 @@ func testGunzip(t *testing.T, portable bool) {
 }
 
 // Matches must not reach into the member before.
-func TestGunzipWindow(t *testing.T) { bothWays(t, testGunzipWindow) }
+func TestGunzipWindow(t *testing.T) { eachWay(t, testGunzipWindow) }
 
-func testGunzipWindow(t *testing.T, portable bool) {
+func testGunzipWindow(t *testing.T, how way) {
 	first := gzipped(t, []byte("something to refer to"), gzip.Header{})
 	// A fixed block: match of length 3, distance 1, as the first symbol.
 	second := append([]byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3}, 0x03, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 	c := &collector{size: 2048}
-	d, done := newDecoder(append(first, second...), 1<<20, c, portable)
+	d, done := newDecoder(t, append(first, second...), 1<<20, c, how)
 	defer done()
 	_, err := d.Gunzip()
 	if !errors.Is(err, inflate.ErrCorrupt) {
