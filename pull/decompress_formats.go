@@ -39,7 +39,7 @@ type gzipDecoder struct{ trailing func() }
 func (d gzipDecoder) decode(ctx context.Context, in *input, out *output) error {
 	sink := &blockSink{out: out, block: func() (*block, error) { return out.block(ctx) }}
 	inflater := inflate.NewDecoder(in, sink)
-	beside := out.diff.hashers.accompany(inflater)
+	beside := out.diff.hashers.accompany(inflater, func() bool { return len(out.to) > 0 })
 	in.aside, out.ring.aside = beside, beside
 	trailing, err := inflater.Gunzip()
 	in.aside, out.ring.aside = nil, nil

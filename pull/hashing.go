@@ -130,7 +130,7 @@ func (h *hashers) choose() (first, second *hashing) {
 		}
 	}
 	switch {
-	case urgent == nil && (h.aside() || second == nil):
+	case urgent == nil && (h.scarce() || second == nil):
 		return nil, nil
 	case urgent == nil, urgent == first:
 		return first, second
@@ -142,13 +142,12 @@ func (h *hashers) choose() (first, second *hashing) {
 
 // urgent says whether s should wait no longer.
 func (h *hashers) urgent(s *hashing) bool {
-	return !s.pairs || len(s.blocks) >= longWait || !h.aside() && (s.ended || h.open < 2)
+	return !s.pairs || len(s.blocks) >= longWait || !h.scarce() && (s.ended || h.open < 2)
 }
 
-// aside says whether decoders should hash on the side. That takes the least time
-// of all processors together, but a decoder is the slowest stage of its stream:
-// where two processors for each are there, workers do it.
-func (h *hashers) aside() bool { return h.asides > 0 && 2*h.asides >= h.limit }
+// scarce says whether the streams have more to do than there are processors for,
+// about two for each decoder.
+func (h *hashers) scarce() bool { return 2*h.asides > h.limit }
 
 // sum waits for the last block and returns the digest.
 func (s *hashing) sum() digest.Digest {

@@ -6,19 +6,22 @@ import (
 	"github.com/byhand/byhand/internal/inflate"
 )
 
-// aside is a decoder that hashes on the side, for its own stream or another. A
-// nil one does nothing.
+// aside is a decoder that hashes on the side, for its own stream or another. That
+// takes the least time of all processors together, but a little more of the
+// decoder's, which is the slowest stage. So it does it where processors are scarce,
+// or while its reader is behind anyway. A nil one does nothing.
 type aside struct {
 	hashers *hashers
 	decoder *inflate.Decoder
-	stream  *hashing // whose block is under way
+	behind  func() bool // the reader is
+	stream  *hashing    // whose block is under way
 }
 
 // accompany lets a decoder hash on the side, if it can. When it waits for
 // something, or is at its end, pause must be called: the others are not to wait
 // for it.
-func (h *hashers) accompany(d *inflate.Decoder) *aside {
-	a := &aside{hashers: h, decoder: d}
+func (h *hashers) accompany(d *inflate.Decoder, behind func() bool) *aside {
+	a := &aside{hashers: h, decoder: d, behind: behind}
 	if !d.Accompany(a) {
 		return nil
 	}
@@ -31,7 +34,7 @@ func (a *aside) Work() (hash.Hash, []byte) {
 	h := a.hashers
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.aside() {
+	if h.scarce() || a.behind() {
 		a.stream = h.longest()
 	}
 	if a.stream == nil {

@@ -89,7 +89,7 @@ func decodeBeside(t *testing.T, h *hashers, packed []byte, seed uint64, done <-c
 		}
 		s := &waitingSource{packed: packed, r: rand.New(rand.NewPCG(seed, 3))}
 		d := inflate.NewDecoder(s, discardingSink(make([]byte, historySize+blockSize+inflate.Slack)))
-		s.aside = h.accompany(d)
+		s.aside = h.accompany(d, func() bool { return s.r.IntN(2) == 0 })
 		if _, err := d.Gunzip(); err != nil {
 			t.Error(err)
 		}
@@ -132,7 +132,7 @@ func TestHashersDecoderWaits(t *testing.T) {
 				return nil
 			})
 			d := inflate.NewDecoder(src, discardingSink(make([]byte, historySize+blockSize+inflate.Slack)))
-			a := h.accompany(d)
+			a := h.accompany(d, func() bool { return false })
 			if a == nil {
 				t.Log("this processor does not hash on the side")
 			}
