@@ -3,7 +3,6 @@ package overlay
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -27,23 +26,7 @@ type copier struct {
 }
 
 func newCopier() copier {
-	return copier{umask: umask(), uid: uint32(unix.Geteuid()), gid: uint32(unix.Getegid())}
-}
-
-// umask reads the process's umask without changing it. Where /proc cannot
-// tell, every mode is set explicitly.
-func umask() uint32 {
-	status, err := os.ReadFile("/proc/self/status")
-	if err == nil {
-		for line := range strings.Lines(string(status)) {
-			if v, ok := strings.CutPrefix(line, "Umask:"); ok {
-				if m, err := strconv.ParseUint(strings.TrimSpace(v), 8, 32); err == nil {
-					return uint32(m)
-				}
-			}
-		}
-	}
-	return 0o777
+	return copier{umask: sys.Umask(), uid: uint32(unix.Geteuid()), gid: uint32(unix.Getegid())}
 }
 
 // copyUp copies a file into another layer.

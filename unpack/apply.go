@@ -7,7 +7,6 @@ import (
 	"os"
 	"runtime"
 	"slices"
-	"strings"
 
 	"github.com/byhand/byhand/internal/rootfd"
 	"github.com/byhand/byhand/internal/sys"
@@ -86,7 +85,7 @@ func newApplier(ctx context.Context, dir *os.File, r io.Reader, o Options) (*app
 		tree:  tree{openat2: !o.NoOpenat2 && rootfd.HasOpenat2(fd)},
 		euid:  int64(os.Geteuid()),
 		egid:  int64(os.Getegid()),
-		umask: readUmask(),
+		umask: sys.Umask(),
 	}
 	to := tarstream.Options{HeaderSize: a.limits.HeaderSize}
 	if o.Record != nil {
@@ -168,30 +167,4 @@ func (a *applier) countEntry() error {
 		return &LimitError{Limit: "entries", Max: a.limits.Entries, Got: a.entries}
 	}
 	return nil
-}
-
-// readUmask returns the process's umask, which only a change would tell
-// otherwise. Unknown, every mode has to be set once more.
-func readUmask() uint32 {
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return 0o777
-	}
-	for line := range strings.SplitSeq(string(status), "\n") {
-		if value, ok := strings.CutPrefix(line, "Umask:"); ok {
-			return parseMode(strings.TrimSpace(value))
-		}
-	}
-	return 0o777
-}
-
-func parseMode(octal string) uint32 {
-	var mode uint32
-	for _, c := range octal {
-		if c < '0' || c > '7' {
-			return 0o777
-		}
-		mode = mode<<3 | uint32(c-'0')
-	}
-	return mode
 }
