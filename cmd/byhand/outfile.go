@@ -9,9 +9,12 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"syscall"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
+
+	"github.com/byhand/byhand/internal/sys"
 )
 
 // isStdout tells whether -o names standard output, as - or as /dev/stdout,
@@ -20,7 +23,7 @@ func isStdout(path string) bool {
 	if path == "-" {
 		return true
 	}
-	fd, ok := descriptor(path)
+	fd, _, ok := descriptor(path)
 	return ok && fd == unix.Stdout
 }
 
@@ -29,32 +32,31 @@ func isStdout(path string) bool {
 // regular file, such as a device or a pipe, is written to, and so is a
 // descriptor, such as /dev/fd/3. A link stays, and its target is written.
 func outputFile(path string, write func(io.Writer) error) (digest.Digest, error) {
-	if fd, ok := descriptor(path); ok {
+	fd, target, ok := descriptor(path)
+	if ok {
 		dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 		if err != nil {
 			return "", storageError(path, err)
 		}
 		return writeInto(os.NewFile(uintptr(dup), path), write)
 	}
-	info, err := os.Stat(path)
-	if err == nil && !info.Mode().IsRegular() {
+	old, err := os.Stat(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", storageError(path, err)
+	}
+	if err == nil && !old.Mode().IsRegular() {
 		f, err := os.OpenFile(path, os.O_WRONLY, 0)
 		if err != nil {
 			return "", storageError(path, err)
 		}
 		return writeInto(f, write)
 	}
-	target := path
-	if err == nil {
-		if target, err = filepath.EvalSymlinks(path); err != nil {
-			return "", storageError(path, err)
-		}
-	}
-	return writeBeside(path, target, write)
+	return writeBeside(path, target, old, write)
 }
 
 // writeBeside gives target, which is what path leads to, its content at once.
-func writeBeside(path, target string, write func(io.Writer) error) (_ digest.Digest, err error) {
+// A file that is old keeps its mode, and its owner where that can be.
+func writeBeside(path, target string, old fs.FileInfo, write func(io.Writer) error) (_ digest.Digest, err error) {
 	f, err := newFile(target)
 	if err != nil {
 		if cause, ok := errors.AsType[*fs.PathError](err); ok { // its name may be one that tells nobody anything
@@ -67,7 +69,14 @@ func writeBeside(path, target string, write func(io.Writer) error) (_ digest.Dig
 	if err := write(io.MultiWriter(f, sum.Hash())); err != nil {
 		return "", err
 	}
-	err = f.Chmod(0o644)
+	mode := fs.FileMode(0o666&^sys.Umask()) | 0o600
+	if old != nil {
+		mode = old.Mode().Perm()
+		if st, ok := old.Sys().(*syscall.Stat_t); ok {
+			_ = f.Chown(int(st.Uid), int(st.Gid))
+		}
+	}
+	err = f.Chmod(mode)
 	if err == nil {
 		err = f.publish()
 	}
@@ -95,8 +104,9 @@ func storageError(path string, err error) error {
 var ownDescriptors = regexp.MustCompile(`^/proc/(\d+)(?:/task/\d+)?/fd$`)
 
 // descriptor returns the number of the open file of this process that path
-// stands for, as /dev/stdout, /dev/fd/3 and /proc/self/fd/3 do.
-func descriptor(path string) (int, bool) {
+// stands for, as /dev/stdout, /dev/fd/3 and /proc/self/fd/3 do; else what path
+// leads to, by links of which the last may lead to nothing.
+func descriptor(path string) (fd int, target string, ok bool) {
 	const maxLinks = 40 // as the kernel
 	for range maxLinks {
 		dir, err := filepath.EvalSymlinks(filepath.Dir(path))
@@ -104,25 +114,25 @@ func descriptor(path string) (int, bool) {
 			dir, err = filepath.Abs(dir)
 		}
 		if err != nil {
-			return 0, false
+			return 0, path, false
 		}
 		if m := ownDescriptors.FindStringSubmatch(dir); m != nil {
 			fd, err := strconv.Atoi(filepath.Base(path))
-			return fd, err == nil && m[1] == strconv.Itoa(os.Getpid())
+			return fd, path, err == nil && m[1] == strconv.Itoa(os.Getpid())
 		}
 		path = filepath.Join(dir, filepath.Base(path))
 		info, err := os.Lstat(path)
 		if err != nil || info.Mode()&fs.ModeSymlink == 0 {
-			return 0, false
+			return 0, path, false
 		}
 		link, err := os.Readlink(path)
 		if err != nil {
-			return 0, false
+			return 0, path, false
 		}
 		if !filepath.IsAbs(link) {
 			link = filepath.Join(dir, link)
 		}
 		path = link
 	}
-	return 0, false
+	return 0, path, false
 }
