@@ -1,9 +1,6 @@
 package main
 
 import (
-	"bufio"
-	"errors"
-	"io"
 	"slices"
 	"strings"
 
@@ -54,15 +51,4 @@ func (s *session) warn(line string) {
 	if _, again := s.said.LoadOrStore(line, true); !again {
 		s.log(levelWarn, "warning: "+line)
 	}
-}
-
-// maxSecretLine bounds a line with a login.
-const maxSecretLine = 64 << 10
-
-func readLine(r io.Reader) (string, error) {
-	line, err := bufio.NewReader(io.LimitReader(r, maxSecretLine)).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return "", err
-	}
-	return strings.TrimRight(line, "\r\n"), nil
 }

@@ -34,7 +34,7 @@ type session struct {
 // withSession runs h with a session and closes it.
 func withSession(h func(context.Context, *session) error) handler {
 	return func(ctx context.Context, c *call) (err error) {
-		s, err := newSession(c)
+		s, err := newSession(ctx, c)
 		if err != nil {
 			return err
 		}
@@ -53,7 +53,7 @@ func withStore(h func(context.Context, *session) error) handler {
 	})
 }
 
-func newSession(c *call) (*session, error) {
+func newSession(ctx context.Context, c *call) (*session, error) {
 	s := &session{call: c, stats: newStatistics()}
 	var err error
 	if err = s.checkLevel(); err != nil {
@@ -70,7 +70,7 @@ func newSession(c *call) (*session, error) {
 	if c.flags.Int("jobs") < 1 {
 		return nil, usagef("--jobs %d: expected 1 or more", c.flags.Int("jobs"))
 	}
-	if err = s.readLogins(); err != nil {
+	if err = s.readLogins(ctx); err != nil {
 		return nil, err
 	}
 	mode := c.flags.String("progress")
@@ -246,7 +246,7 @@ func (s *session) parse(arg string) (pull.Reference, error) {
 
 // readLogins finds out where logins come from: the command line, or the
 // files and helpers of podman and docker.
-func (s *session) readLogins() error {
+func (s *session) readLogins(ctx context.Context) error {
 	s.logins.AuthFile = s.flags.String("authfile")
 	if s.logins.AuthFile != "" {
 		if _, err := os.Stat(s.logins.AuthFile); err != nil {
@@ -259,11 +259,10 @@ func (s *session) readLogins() error {
 		if creds != "" {
 			return usagef("--creds and --creds-stdin: give one of them")
 		}
-		line, err := readLine(s.std.in)
-		if err != nil {
+		var err error
+		if creds, err = readSecret(ctx, s.std.in); err != nil {
 			return fmt.Errorf("read credentials from standard input: %w", err)
 		}
-		creds = line
 	} else if !s.flags.IsSet("creds") {
 		return nil
 	}
