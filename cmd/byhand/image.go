@@ -42,7 +42,11 @@ func (s *session) local(ctx context.Context, ref pull.Reference) (*pull.Image, e
 		}
 		return nil, err
 	}
-	return s.stored(ctx, ref, rec)
+	img, err := s.stored(ctx, ref, rec)
+	if exitCode(err) == exitVerification {
+		err = fmt.Errorf("%w; byhand verify --repair %s replaces what is damaged", err, ref)
+	}
+	return img, err
 }
 
 // stored returns an image that the store lists.
@@ -57,9 +61,6 @@ func (s *session) stored(ctx context.Context, ref pull.Reference, rec overlay.Im
 	img, err := s.client.Resolve(ctx, pull.Reference{
 		Transport: pull.OCI, Path: s.store.Dir(), Digest: rec.Manifest.Digest,
 	}, platform)
-	if exitCode(err) == exitVerification {
-		err = fmt.Errorf("%w; byhand verify --repair %s replaces what is damaged", err, ref)
-	}
 	if err != nil {
 		// Another process may have removed it since.
 		if _, gone := s.record(ctx, ref); errors.Is(gone, fs.ErrNotExist) {
@@ -179,7 +180,7 @@ func (s *session) hold(ctx context.Context, img *pull.Image) {
 
 // findIf returns the image from the store if it is good, or else from its
 // source: there by the digest the store knows, since an image must not
-// change because a layer of it was lost.
+// change because a part of it was lost.
 func (s *session) findIf(ctx context.Context, arg string, good func(*pull.Image) bool) (*pull.Image, error) {
 	ref, err := s.parseStored(ctx, arg)
 	if err != nil {
@@ -192,25 +193,55 @@ func (s *session) findIf(ctx context.Context, arg string, good func(*pull.Image)
 		}
 		return img, err
 	}
-	local, err := s.local(ctx, ref)
+	rec, err := s.record(ctx, ref)
 	if errors.Is(err, fs.ErrNotExist) {
+		s.explain.Stored(ref.String(), "")
 		return s.client.Resolve(ctx, ref, s.platform)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if good(local) {
+	local, err := s.stored(ctx, ref, rec)
+	switch {
+	case err == nil && good(local):
 		s.warnForeign(local)
 		return local, nil
+	case err == nil:
+		s.explain.Did("store", "the store lacks layers of "+ref.String()+": asking for the same manifest again")
+		return s.again(ctx, ref, rec)
+	case ctx.Err() != nil:
+		return nil, err
+	case isAny[*overlay.NotFoundError](err): // removed by another process
+		return s.client.Resolve(ctx, ref, s.platform)
 	}
-	s.explain.Did("store", "the store lacks layers of "+ref.String()+": asking for the same manifest again")
-	pinned := ref
-	pinned.Digest = local.Manifest.Descriptor.Digest
-	img, err := s.client.Resolve(ctx, pinned, s.platform)
+	s.warn(fmt.Sprintf("%s is damaged in the store: %v; fetching it again", ref, err))
+	img, err := s.again(ctx, ref, rec)
+	if err != nil {
+		return nil, fmt.Errorf("fetch %s again, which is damaged in the store: %w", ref, err)
+	}
+	return img, nil
+}
+
+// again asks the source for an image that the store lists, and has in part, or
+// damaged.
+func (s *session) again(ctx context.Context, ref pull.Reference, rec overlay.Image) (*pull.Image, error) {
+	pinned, platform := ref, s.platform
+	pinned.Digest = rec.Manifest.Digest
+	var index *pull.Document
+	if rec.IndexDigest != "" {
+		var err error
+		if index, err = s.storedIndex(ctx, rec.IndexDigest); err != nil {
+			pinned.Digest, platform = rec.IndexDigest, platformOf(rec)
+		}
+	}
+	img, err := s.client.Resolve(ctx, pinned, platform)
 	if err != nil {
 		return nil, err
 	}
-	img.Reference, img.Index = ref, local.Index
+	if index != nil {
+		img.Index = index
+	}
+	img.Reference = ref
 	return img, nil
 }
 
@@ -242,9 +273,22 @@ func (s *session) keepMetadata(ctx context.Context, img *pull.Image) error {
 		docs = append(docs, *img.Index)
 	}
 	for _, d := range docs {
+		if err := s.dropDamaged(ctx, d.Descriptor.Digest); err != nil {
+			return err
+		}
 		if err := s.store.PutBlob(ctx, d.Descriptor, bytes.NewReader(d.Raw)); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// dropDamaged makes room for a document that is there, but is not what its name
+// says.
+func (s *session) dropDamaged(ctx context.Context, d digest.Digest) error {
+	_, err := s.store.ReadBlob(ctx, d)
+	if isAny[*overlay.DigestError](err) || isAny[*overlay.CorruptError](err) {
+		return s.store.DropBlob(d)
 	}
 	return nil
 }
