@@ -117,10 +117,17 @@ func (s *session) verify(ctx context.Context, ref pull.Reference, rec overlay.Im
 		}
 	}
 	report, err := s.store.Verify(ctx, rec, o)
-	if err == nil {
-		s.explainChecks(ctx, ref, report)
+	if err != nil {
+		return nil, err
 	}
-	return report, err
+	if !report.OK() {
+		// What another process was removing is not damaged.
+		if _, gone := s.store.Find(ctx, ref.String(), ocispec.Platform{}); errors.Is(gone, fs.ErrNotExist) {
+			return nil, gone
+		}
+	}
+	s.explainChecks(ctx, ref, report)
+	return report, nil
 }
 
 // repair fetches what does not match, and only that.
