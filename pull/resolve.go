@@ -38,6 +38,7 @@ type resolver struct {
 	want     []Platform // best first
 	wantName string
 	probes   int     // entries without platform that may still be opened
+	any      bool    // a manifest will do that is no image's
 	have     nameSet // platforms seen
 	outer    *Document
 	odd      error // the last entry without platform that is no image
@@ -62,6 +63,18 @@ type node struct {
 // [*FormatError], [*DigestError], [*SizeError], [*LimitError], and what the
 // transport adds.
 func (c *Client) Resolve(ctx context.Context, ref Reference, p Platform) (*Image, error) {
+	return c.resolve(ctx, ref, p, false)
+}
+
+// Documents is Resolve for what need not be an image: a chart, a signature,
+// an image for another operating system. Only Reference, Index, Manifest and
+// Config of what it returns are set, verified like an image's. An entry of an
+// index without a platform is taken for the right one.
+func (c *Client) Documents(ctx context.Context, ref Reference, p Platform) (*Image, error) {
+	return c.resolve(ctx, ref, p, true)
+}
+
+func (c *Client) resolve(ctx context.Context, ref Reference, p Platform, documents bool) (*Image, error) {
 	s, err := c.newSource(ctx, ref)
 	if err != nil {
 		return nil, err
@@ -72,7 +85,7 @@ func (c *Client) Resolve(ctx context.Context, ref Reference, p Platform) (*Image
 	}
 	r := &resolver{
 		source: s, want: fallbacks(p, anyArch), wantName: FormatPlatform(normalize(p)),
-		probes: s.limits.IndexProbes,
+		probes: s.limits.IndexProbes, any: documents,
 	}
 	img, err := r.find(ctx, ref)
 	if err != nil {
@@ -302,10 +315,13 @@ func imageEntry(e ocispec.Descriptor) bool {
 // image reads the config of manifest n and makes the image of both.
 func (r *resolver) image(ctx context.Context, n *node) (*Image, error) {
 	m := &n.Manifest
+	object := fmt.Sprintf("config %s of %s", m.Config.Digest, r.name)
+	if r.any {
+		return r.documents(ctx, object, n)
+	}
 	if err := checkManifest(n.object, m, r.limits); err != nil {
 		return nil, err
 	}
-	object := fmt.Sprintf("config %s of %s", m.Config.Digest, r.name)
 	raw, err := r.document(ctx, object, m.Config)
 	if err != nil {
 		return nil, err
@@ -331,6 +347,20 @@ func (r *resolver) image(ctx context.Context, n *node) (*Image, error) {
 			source: r.source, object: fmt.Sprintf("layer %d of %s (%s)", i+1, r.name, d.Digest),
 		})
 	}
+	return img, nil
+}
+
+// documents reads the config of manifest n, whatever that is.
+func (r *resolver) documents(ctx context.Context, object string, n *node) (*Image, error) {
+	if err := checkDescriptor(object, n.Manifest.Config); err != nil {
+		return nil, err
+	}
+	raw, err := r.document(ctx, object, n.Manifest.Config)
+	if err != nil {
+		return nil, err
+	}
+	img := &Image{Manifest: n.Document, Config: Document{Descriptor: n.Manifest.Config, Raw: raw}}
+	img.Config.Descriptor.Data = nil
 	return img, nil
 }
 

@@ -459,6 +459,35 @@ func TestResolveLenient(t *testing.T) {
 	}
 }
 
+// What is no image has documents, verified like an image's.
+func TestDocuments(t *testing.T) {
+	b := newBlobs(t)
+	config := b.put("application/vnd.cncf.helm.config.v1+json", []byte(`{"name":"demo"}`))
+	chart := b.putJSON(ocispec.MediaTypeImageManifest, map[string]any{
+		"schemaVersion": 2, "mediaType": ocispec.MediaTypeImageManifest, "config": config,
+		"layers": []ocispec.Descriptor{b.put("application/vnd.cncf.helm.chart.content.v1.tar+gzip", []byte("chart"))},
+	})
+	b.index(chart)
+	_, err := b.resolve(client(t, &pull.Client{}))
+	assertKind(t, err, "Unsupported", "Helm")
+	c := client(t, &pull.Client{})
+	img, err := c.Documents(t.Context(), b.ref(""), pull.Platform{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := img.Manifest.Descriptor.Digest; got != chart.Digest {
+		t.Errorf("manifest %s, expected %s", got, chart.Digest)
+	}
+	if got := string(img.Config.Raw); got != `{"name":"demo"}` || img.Index != nil || len(img.Layers) != 0 {
+		t.Errorf("config %s, index %v, layers %v", got, img.Index, img.Layers)
+	}
+	b.overwrite(config.Digest, flip(3))
+	var wrong *pull.DigestError
+	if _, err := c.Documents(t.Context(), b.ref(""), pull.Platform{}); !errors.As(err, &wrong) || wrong.Want != config.Digest {
+		t.Errorf("damaged config: %v", err)
+	}
+}
+
 // observer collects events.
 type observer struct {
 	mu     sync.Mutex

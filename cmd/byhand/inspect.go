@@ -49,6 +49,9 @@ func doInspect(ctx context.Context, s *session) error {
 	var infos []any
 	for _, arg := range s.args {
 		img, err := find(ctx, arg)
+		if isAny[*pull.UnsupportedError](err) && s.flags.Bool("raw") {
+			img, err = s.documents(ctx, arg)
+		}
 		if err != nil {
 			return err
 		}
@@ -68,6 +71,15 @@ func doInspect(ctx context.Context, s *session) error {
 		return s.printJSON(infos[0])
 	}
 	return s.printJSON(infos)
+}
+
+// documents finds what is no image, and so in no store.
+func (s *session) documents(ctx context.Context, arg string) (*pull.Image, error) {
+	ref, err := s.parse(arg)
+	if err != nil {
+		return nil, err
+	}
+	return s.client.Documents(ctx, ref, s.platform)
 }
 
 // inspectFormat parses --format, and refuses options that do not go together.
