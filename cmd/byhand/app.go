@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,6 +33,9 @@ func run(ctx context.Context, argv []string, std streams) int {
 	if err == nil {
 		err = app.RunContext(ctx, ordered)
 	}
+	if out, ok := app.Writer.(*checkedWriter); ok && err == nil {
+		err = out.err
+	}
 	return report(ctx, std.err, err)
 }
 
@@ -45,7 +49,7 @@ func newApp(std streams) *cli.App {
 		Flags:                     globalFlags(),
 		Commands:                  commands(std),
 		Reader:                    std.in,
-		Writer:                    std.out,
+		Writer:                    &checkedWriter{w: std.out},
 		ErrWriter:                 io.Discard, // errors are printed once, by report
 		DisableSliceFlagSeparator: true,       // a comma in --env A=1,2 is content
 		HideHelpCommand:           true,
@@ -57,7 +61,7 @@ func newApp(std streams) *cli.App {
 				return unknownCommand(c.Args().First(), c.App.Commands)
 			}
 			if c.Bool("version") {
-				_, err := fmt.Fprintln(std.out, "byhand version "+version())
+				_, err := fmt.Fprintln(c.App.Writer, "byhand version "+version())
 				return err
 			}
 			return cli.ShowAppHelp(c)
@@ -65,6 +69,22 @@ func newApp(std streams) *cli.App {
 	}
 	setHelp(app)
 	return app
+}
+
+// checkedWriter keeps the first error of writing, of which the help's printer
+// tells nobody.
+type checkedWriter struct {
+	w   io.Writer
+	err error
+}
+
+func (c *checkedWriter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	if err != nil {
+		err = fmt.Errorf("write standard output: %w", err)
+		c.err = cmp.Or(c.err, err)
+	}
+	return n, err
 }
 
 func asUsage(_ *cli.Context, err error, _ bool) error { return &usageError{err.Error()} }

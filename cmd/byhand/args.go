@@ -25,6 +25,9 @@ func arrange(app *cli.App, argv []string) ([]string, error) {
 		return nil, err
 	}
 	out := append([]string{argv[0]}, a.globals...)
+	if slices.Contains(a.globals, "--version") && !a.help { // wherever it is
+		return out, nil
+	}
 	out = append(out, a.path...)
 	if a.help { // whatever else is there
 		return append(out, "--help"), nil

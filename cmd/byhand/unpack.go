@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/urfave/cli/v2"
 
@@ -68,11 +69,15 @@ func checkEmpty(dir string) error {
 	return nil
 }
 
-// flatten writes the merged tree of the layers.
+// flatten writes the merged tree of the layers, and makes the directories that
+// lead to it, as for a bundle.
 func (s *session) flatten(ctx context.Context, layers []overlay.Layer, dst string) error {
 	options, err := storeOptions(s)
 	if err != nil {
 		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(filepath.Clean(dst)), 0o755); err != nil {
+		return storageError(dst, err)
 	}
 	s.explain.Flatten(dst, len(layers))
 	return overlay.Flatten(ctx, dirs(layers), dst, overlay.FlattenOptions{
