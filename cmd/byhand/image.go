@@ -209,15 +209,15 @@ func (s *session) findIf(ctx context.Context, arg string, good func(*pull.Image)
 	case err == nil:
 		s.explain.Did("store", "the store lacks layers of "+ref.String()+": asking for the same manifest again")
 		return s.again(ctx, ref, rec)
-	case ctx.Err() != nil:
+	case ctx.Err() != nil, isStorage(err):
 		return nil, err
 	case isAny[*overlay.NotFoundError](err): // removed by another process
 		return s.client.Resolve(ctx, ref, s.platform)
 	}
-	s.warn(fmt.Sprintf("%s is damaged in the store: %v; fetching it again", ref, err))
+	s.warn(fmt.Sprintf("%s: the store's copy cannot be used: %v; fetching it again", ref, err))
 	img, err := s.again(ctx, ref, rec)
 	if err != nil {
-		return nil, fmt.Errorf("fetch %s again, which is damaged in the store: %w", ref, err)
+		return nil, fmt.Errorf("fetch %s again, as the store's copy cannot be used: %w", ref, err)
 	}
 	return img, nil
 }
