@@ -174,6 +174,8 @@ func TestParseToken(t *testing.T) {
 		"docker":            {`{"token":"a","expires_in":300,"issued_at":"x"}`, "a", 270 * time.Second},
 		"oauth2":            {`{"access_token":"b"}`, "b", 54 * time.Second},
 		"too short a life":  {`{"token":"a","expires_in":1}`, "a", 54 * time.Second},
+		"a life in quotes":  {`{"token":"a","expires_in":"300"}`, "a", 270 * time.Second},
+		"a life of words":   {`{"token":"a","expires_in":"long"}`, "a", 54 * time.Second},
 		"negative life":     {`{"token":"a","expires_in":-5}`, "a", 54 * time.Second},
 		"life of centuries": {`{"token":"a","expires_in":1e30}`, "a", 365 * 24 * time.Hour * 9 / 10},
 		"none":              {`{}`, "", 0},

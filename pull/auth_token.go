@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -162,9 +163,10 @@ func (a *authorizer) sendToken(w *watchdog, req *http.Request, asked *url.URL) (
 // two ways.
 func parseToken(body []byte, host string, now time.Time) (token, error) {
 	var doc struct {
-		Token       string  `json:"token"`
-		AccessToken string  `json:"access_token"`
-		ExpiresIn   float64 `json:"expires_in"`
+		Token       string `json:"token"`
+		AccessToken string `json:"access_token"`
+		// Some write the number as a string.
+		ExpiresIn json.RawMessage `json:"expires_in"`
 	}
 	bad := func(reason string) (token, error) {
 		return token{}, &FormatError{Object: "token from " + host, Reason: reason}
@@ -188,8 +190,9 @@ func parseToken(body []byte, host string, now time.Time) (token, error) {
 		}
 	}
 	life := minTokenLife
-	if doc.ExpiresIn > minTokenLife.Seconds() {
-		life = time.Duration(min(doc.ExpiresIn, 365*24*3600) * float64(time.Second))
+	seconds, err := strconv.ParseFloat(strings.Trim(string(doc.ExpiresIn), `"`), 64)
+	if err == nil && seconds > minTokenLife.Seconds() {
+		life = time.Duration(min(seconds, 365*24*3600) * float64(time.Second))
 	}
 	// A tenth is kept in hand for the way there. A token that turns out to
 	// have expired earlier costs one more 401.

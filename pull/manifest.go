@@ -39,6 +39,9 @@ func parseManifest(object string, raw []byte, declared string) (*manifestDoc, er
 	if err := json.Unmarshal(raw, &head); err != nil {
 		return fail("malformed manifest: %v", err)
 	}
+	if slices.Contains(keys, "rootfs") && !slices.Contains(keys, "layers") && !slices.Contains(keys, "manifests") {
+		return fail("it is an image's config, which the image's ID names, and no manifest; give the manifest's digest")
+	}
 	shape, err := kindOfKeys(keys)
 	if err != nil {
 		return fail("%v", err)

@@ -408,6 +408,8 @@ func TestResolveRefused(t *testing.T) {
 	if _, err := b.resolve(client(t, &pull.Client{})); err != nil {
 		t.Errorf("the unchanged manifest: %v", err)
 	}
+	_, err := client(t, &pull.Client{}).Resolve(t.Context(), b.ref("@"+config.Digest.String()), pull.Platform{})
+	assertKind(t, err, "Format", "an image's config, which the image's ID names")
 }
 
 type raw []byte

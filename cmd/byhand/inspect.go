@@ -392,7 +392,7 @@ func (s *session) inspectRemote(ctx context.Context, img *pull.Image) *remoteInf
 		if err != nil {
 			s.warn(fmt.Sprintf("list tags of %s: %v", info.Name, err))
 		} else {
-			info.RepoTags = tags
+			info.RepoTags = append(info.RepoTags, tags...)
 		}
 	}
 	var docker struct {
