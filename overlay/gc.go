@@ -28,11 +28,17 @@ type Freed struct {
 // needed. It refuses with an [InUseError], changing nothing, when that would
 // take a layer from a bundle.
 func (s *Store) Remove(ctx context.Context, names ...string) (Freed, error) {
+	return s.RemovePlatform(ctx, ocispec.Platform{}, names...)
+}
+
+// RemovePlatform is Remove for the images of one platform alone; what the names
+// mean on others stays. The zero platform matches any.
+func (s *Store) RemovePlatform(ctx context.Context, p ocispec.Platform, names ...string) (Freed, error) {
 	c, err := s.newCollector(ctx)
 	if err != nil {
 		return Freed{}, err
 	}
-	err = c.removeImages(ctx, names)
+	err = c.removeImages(ctx, p, names)
 	return c.freed, errors.Join(err, c.finish())
 }
 
@@ -96,24 +102,16 @@ func (c *collector) finish() error {
 }
 
 // removeImages takes names out of the index and frees what they alone needed.
-func (c *collector) removeImages(ctx context.Context, names []string) error {
+func (c *collector) removeImages(ctx context.Context, p ocispec.Platform, names []string) error {
 	var gone, kept refs
 	err := c.store.updateIndex(ctx, func(idx *ocispec.Index) error {
-		var out, in []ocispec.Descriptor
-		for _, name := range names {
-			if !slices.ContainsFunc(idx.Manifests, func(d ocispec.Descriptor) bool { return imageOf(d).matches(name) }) {
-				return &NotFoundError{Name: name}
-			}
+		out, in, err := split(idx.Manifests, p, names)
+		if err != nil {
+			return err
 		}
-		for _, d := range idx.Manifests {
-			if slices.ContainsFunc(names, imageOf(d).matches) {
-				out = append(out, d)
-				c.freed.Images = append(c.freed.Images, nameOf(d))
-			} else {
-				in = append(in, d)
-			}
+		for _, d := range out {
+			c.freed.Images = append(c.freed.Images, nameOf(d))
 		}
-		var err error
 		if kept, err = c.store.refsOf(ctx, in, true); err != nil {
 			return err
 		}
@@ -136,6 +134,56 @@ func (c *collector) removeImages(ctx context.Context, names []string) error {
 	c.freed.Images = slices.Compact(c.freed.Images)
 	return c.free(ctx, func(ch ChainID) bool { return gone.chains[ch] && !kept.chains[ch] },
 		func(d digest.Digest) bool { return gone.blobs[d] && !kept.blobs[d] })
+}
+
+// split parts the entries that names mean on platform p from the others.
+func split(entries []ocispec.Descriptor, p ocispec.Platform, names []string) (out, in []ocispec.Descriptor, err error) {
+	meant := func(d ocispec.Descriptor, name string) bool {
+		return imageOf(d).matches(name) && (p.OS == "" || samePlatform(d.Platform, &p))
+	}
+	for _, name := range names {
+		if slices.ContainsFunc(entries, func(d ocispec.Descriptor) bool { return meant(d, name) }) {
+			continue
+		}
+		missing := &NotFoundError{Name: name, Platform: platformString(&p)}
+		for _, d := range entries {
+			if imageOf(d).matches(name) {
+				missing.Available = append(missing.Available, platformString(d.Platform))
+			}
+		}
+		return nil, nil, missing
+	}
+	for _, d := range entries {
+		if slices.ContainsFunc(names, func(name string) bool { return meant(d, name) }) {
+			out = append(out, d)
+		} else {
+			in = append(in, d)
+		}
+	}
+	for _, d := range out {
+		showAgain(in, nameOf(d))
+	}
+	return out, in, nil
+}
+
+// showAgain has other tools find the newest entry of a name, if none is left
+// that they find.
+func showAgain(entries []ocispec.Descriptor, name string) {
+	newest := -1
+	for i, d := range entries {
+		if nameOf(d) != name {
+			continue
+		}
+		if d.Annotations[ocispec.AnnotationRefName] != "" {
+			return
+		}
+		if newest < 0 || imageOf(d).Added.After(imageOf(entries[newest]).Added) {
+			newest = i
+		}
+	}
+	if newest >= 0 {
+		entries[newest] = imageOf(entries[newest]).descriptor()
+	}
 }
 
 // checkUsers refuses to take layers from bundles.

@@ -166,7 +166,8 @@ func removeCommand(std streams) *cli.Command {
 		Usage:     "forget images and free what only they needed; remove bundles",
 		UsageText: "byhand rm IMAGE|DIR…",
 		Description: "What a bundle or another image uses stays. A DIR is a bundle that byhand made;\n" +
-			"what its container wrote goes with it.\n\n   byhand rm ./alpine alpine:3.20",
+			"what its container wrote goes with it. With --platform, of an image that is there\n" +
+			"for several platforms only that one goes.\n\n   byhand rm ./alpine alpine:3.20",
 		Action: action(std, operands{min: 1, max: -1}, inNamespaceQuietly(withStore(doRemove))),
 	}
 }
@@ -182,7 +183,7 @@ func doRemove(ctx context.Context, s *session) error {
 	if len(names) == 0 {
 		return s.printFreed(overlay.Freed{}, dirs...)
 	}
-	freed, err := s.store.Remove(ctx, names...)
+	freed, err := s.store.RemovePlatform(ctx, s.platform, names...)
 	if err != nil {
 		return s.listed(err)
 	}
