@@ -173,6 +173,8 @@ func action(std streams, want operands, h handler) cli.ActionFunc {
 		switch {
 		case len(args) < want.min:
 			return usagef("%s: missing operand; usage: %s", name, c.Command.UsageText)
+		case want.rest && len(args) > want.max:
+			return usagef("%s: unexpected operand %q%s; usage: %s", name, args[want.max], hintRest, c.Command.UsageText)
 		case want.max >= 0 && len(args) > want.max:
 			return usagef("%s: unexpected operand %q; usage: %s", name, args[want.max], c.Command.UsageText)
 		}

@@ -102,11 +102,11 @@ func (a *arranger) option(argv []string) (int, error) {
 	name, value, hasValue := strings.Cut(strings.TrimPrefix(arg[1:], "-"), "=")
 	list, flag := a.lookup(name)
 	switch {
-	case list == nil && arg[1] != '-' && a.takesLetter(arg[1:2]):
+	case list == nil && arg[1] != '-' && a.takesLetters(arg[1:]):
 		return a.letters(argv)
 	case list == nil:
 		shown, _, _ := strings.Cut(arg, "=")
-		return 0, a.errorf("unknown option %s%s", shown, a.similarOption(name))
+		return 0, a.errorf("unknown option %s%s", shown, a.insteadOf(name))
 	case flag == nil && hasValue:
 		return 0, a.errorf("option --%s takes no value%s", name, a.seeHelp())
 	case flag == nil:
@@ -130,7 +130,7 @@ func (a *arranger) letters(argv []string) (int, error) {
 		list, flag := a.lookup(arg[i : i+1])
 		switch {
 		case list == nil:
-			return 0, a.errorf("unknown option -%s in %s%s", arg[i:i+1], arg, a.seeHelp())
+			return 0, a.errorf("unknown option -%s in %s%s", arg[i:i+1], arg, a.insteadOf(arg[i:i+1]))
 		case flag == nil:
 			a.help = true
 			continue
@@ -147,6 +147,16 @@ func (a *arranger) letters(argv []string) (int, error) {
 		return 2, a.file(list, flag, argv[1], true)
 	}
 	return 1, nil
+}
+
+// takesLetters tells whether letters are several options behind one dash: the
+// first is one here, or is one of docker run, as in -it, and another one here.
+func (a *arranger) takesLetters(letters string) bool {
+	if a.takesLetter(letters[:1]) {
+		return true
+	}
+	_, container := beforeArgs(a.command)
+	return container && hintFor(letters[:1], runHabits) != "" && slices.ContainsFunc(strings.Split(letters[1:], ""), a.takesLetter)
 }
 
 // takesLetter tells whether there is an option of this letter.
@@ -227,6 +237,36 @@ func (a *arranger) lookup(name string) (*[]string, cli.Flag) {
 	return nil, nil
 }
 
+// hintRest is for who types a command line as docker takes it.
+const hintRest = "; what the container's program gets follows --"
+
+// insteadOf says what to type instead of the unknown option name.
+func (a *arranger) insteadOf(name string) string {
+	want, container := beforeArgs(a.command)
+	if container && len(a.operands) > want {
+		return hintRest + a.seeHelp()
+	}
+	habits := otherHabits
+	if container {
+		habits = slices.Concat(runHabits, otherHabits)
+	}
+	if hint := hintFor(name, habits); hint != "" {
+		return ": " + hint
+	}
+	return a.similarOption(name)
+}
+
+// beforeArgs says how many operands come before the ARGS of a command that
+// takes some.
+func beforeArgs(c *cli.Command) (n int, takesArgs bool) {
+	if c == nil {
+		return 0, false
+	}
+	_, usage, _ := strings.Cut(c.UsageText, "[OPTIONS] ")
+	usage, _, takesArgs = strings.Cut(usage, " [-- ARGS…]")
+	return len(strings.Fields(usage)), takesArgs
+}
+
 func (a *arranger) similarOption(name string) string {
 	var names []string
 	flags := a.global
@@ -259,11 +299,17 @@ func unknownCommand(name string, commands []*cli.Command) error {
 	for _, c := range commands {
 		names = append(names, c.Names()...)
 	}
-	last := name[strings.LastIndexByte(name, ' ')+1:]
+	parent, last := "", name
+	if i := strings.LastIndexByte(name, ' '); i >= 0 {
+		parent, last = " "+name[:i], name[i+1:]
+	}
+	if hint := hintFor(name, commandHabits); hint != "" {
+		return usagef("unknown command %q: %s", name, hint)
+	}
 	if s := closest(last, names); s != "" {
 		return usagef("unknown command %q; did you mean %q?", name, s)
 	}
-	return usagef("unknown command %q; see byhand help", name)
+	return usagef("unknown command %q; see byhand help%s", name, parent)
 }
 
 // closest returns the name within two edits of word, or "".

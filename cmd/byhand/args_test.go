@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -99,7 +100,21 @@ func TestArrangeErrors(t *testing.T) {
 		{"--x pull", `unknown option --x; see byhand help`},
 		{"---store x pull", `unknown option ---store; did you mean --store? see byhand help`},
 		{"--=secret pull", `unknown option --; see byhand help`},
-		{"--password=secret pull", `unknown option --password; see byhand help`},
+		{"--password=secret pull", `unknown option --password: what podman login or docker login keeps is found; --creds-stdin reads USER:PASSWORD`},
+		{"overlay melt DIR", `unknown command "overlay melt"; see byhand help overlay`},
+		{"run --rm alpine", `run: unknown option --rm: a run leaves nothing behind without it`},
+		{"run -it alpine sh", `run: unknown option -i in -it: the container has your standard input and output without it; -t gives it a terminal`},
+		{"run -ti alpine", `run: unknown option -i in -ti: the container has your standard input and output without it; -t gives it a terminal`},
+		{"run -itd alpine", `run: unknown option -i in -itd: the container has your standard input and output without it; -t gives it a terminal`},
+		{"run -p 80:80 alpine", `run: unknown option -p: no bridge forwards ports; with --network host the container has the machine's`},
+		{"run --net=host alpine", `run: unknown option --net: it is --network`},
+		{"pull --rm alpine", `pull: unknown option --rm; see byhand help pull`},
+		{"pull --arch arm64 alpine", `pull: unknown option --arch: --platform OS/ARCH[/VARIANT] chooses`},
+		{"run alpine ls -l", `run: unknown option -l; what the container's program gets follows --; see byhand help run`},
+		{"bundle alpine box sh -c x", `bundle: unknown option -c; what the container's program gets follows --; see byhand help bundle`},
+		{"bundle alpine box -c", `bundle: unknown option -c; see byhand help bundle`},
+		{"version", `unknown command "version": it is byhand --version`},
+		{"exec box sh", `unknown command "exec": byhand keeps no containers, byhand run ends with its own; for one that stays, byhand bundle IMAGE DIR, then runc`},
 		{"overlay mount --red-only DIR", `overlay mount: unknown option --red-only; did you mean --read-only? see byhand help overlay mount`},
 		{"ls -lX alpine", `ls: unknown option -X in -lX; see byhand help ls`},
 		{"ls -X alpine", `ls: unknown option -X; see byhand help ls`},
@@ -198,4 +213,34 @@ func TestMain(m *testing.M) {
 		testneed.HeedSignals()
 	}
 	os.Exit(testMain(m))
+}
+
+// A hint is for what is no option and no command here, and each name has one.
+func TestHabits(t *testing.T) {
+	app := newApp(streams{})
+	seen := map[string]bool{}
+	for i, h := range slices.Concat(runHabits, otherHabits) {
+		options := arranger{global: app.Flags}
+		if i < len(runHabits) {
+			options.command = app.Command("run")
+		}
+		for name := range strings.FieldsSeq(h.names) {
+			if list, _ := options.lookup(name); list != nil {
+				t.Errorf("--%s is an option", name)
+			}
+			if seen[name] {
+				t.Errorf("--%s has two hints", name)
+			}
+			seen[name] = true
+		}
+	}
+	clear(seen)
+	for _, h := range commandHabits {
+		for name := range strings.FieldsSeq(h.names) {
+			if app.Command(name) != nil || seen[name] {
+				t.Errorf("%s is a command, or has two hints", name)
+			}
+			seen[name] = true
+		}
+	}
 }
