@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 
+	"github.com/moby/sys/mountinfo"
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
@@ -90,11 +92,33 @@ func checkLayers(ctx context.Context, dir string, o overlay.MountOptions) (err e
 	return err
 }
 
-func doOverlayMount(ctx context.Context, c *call) error {
+// lockUpper keeps the bundle's upper dir out of a second mount: a run may have
+// one that is seen by nobody else. What is mounted here already stays as it is.
+func lockUpper(dir string, o overlay.MountOptions) (io.Closer, error) {
+	mounted, err := mountinfo.Mounted(o.Target)
+	if err != nil || mounted || o.ReadOnly {
+		return io.NopCloser(nil), nil //nolint:nilerr // Mount says what is wrong with the target
+	}
+	lock, err := lockBundle(dir, true)
+	if errors.Is(err, errInUse) {
+		err = fmt.Errorf("%w, with a mount of its own; wait for it to end", err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("mount overlay %s: %w", o.Target, err)
+	}
+	return lock, nil
+}
+
+func doOverlayMount(ctx context.Context, c *call) (err error) {
 	o, err := c.bundleMount()
 	if err != nil {
 		return err
 	}
+	lock, err := lockUpper(c.args[0], o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
 	if err := checkLayers(ctx, c.args[0], o); err != nil {
 		return err
 	}

@@ -107,6 +107,9 @@ func (r bundleRun) run(ctx context.Context, c *call) (err error) {
 	}
 	mount := r.img.RootFS == bundle.RootFSOverlay && !mounted
 	lock, err := lockBundle(r.dir, mount)
+	if errors.Is(err, errInUse) {
+		err = fmt.Errorf("%w; an overlay that several containers share is mounted first, with byhand overlay mount", err)
+	}
 	if err != nil {
 		return fmt.Errorf("run %s: %w", r.dir, err)
 	}
@@ -148,9 +151,11 @@ func (r bundleRun) command(c *call) func(args []string) []string {
 	}
 }
 
+var errInUse = errors.New("another command is using it")
+
 // lockBundle keeps a bundle from being removed while it runs, and, where it is
-// mounted for one run alone, other runs away: an upper dir in two mounts at
-// once is undefined, overlayfs says.
+// mounted for one run alone, other runs and mounts away: an upper dir in two
+// mounts at once is undefined, overlayfs says. Who is late gets errInUse.
 func lockBundle(dir string, alone bool) (*os.File, error) {
 	f, err := os.Open(dir)
 	if err != nil {
@@ -162,7 +167,7 @@ func lockBundle(dir string, alone bool) (*os.File, error) {
 	}
 	if err := sys.Flock(int(f.Fd()), how|unix.LOCK_NB); err != nil {
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			err = errors.New("another command is using it; an overlay that several containers share is mounted first, with byhand overlay mount")
+			err = errInUse
 		}
 		return nil, errors.Join(err, f.Close())
 	}
