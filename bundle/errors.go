@@ -109,9 +109,16 @@ func (e *OptionError) Error() string {
 func (e *OptionError) Unwrap() error { return e.Err }
 
 // CommandError reports that neither the image nor the caller names a program.
-type CommandError struct{}
+type CommandError struct {
+	// Cleared says that an empty entrypoint of the caller's took away what the
+	// image has.
+	Cleared bool
+}
 
-func (*CommandError) Error() string {
+func (e *CommandError) Error() string {
+	if e.Cleared {
+		return `choose command: --entrypoint "" leaves neither Entrypoint nor Cmd; give the command after --`
+	}
 	return "choose command: the image has neither Entrypoint nor Cmd; give the command after --, or take its files alone with byhand unpack"
 }
 

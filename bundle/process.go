@@ -42,7 +42,7 @@ func command(image imageProcess, o Options) (args []string, from string, err err
 	}
 	args = append(append(args, entry...), rest...)
 	if len(args) == 0 {
-		return nil, "", &CommandError{}
+		return nil, "", &CommandError{Cleared: o.Entrypoint != nil && len(image.Entrypoint)+len(image.Cmd) > 0}
 	}
 	return args, from, nil
 }

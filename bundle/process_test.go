@@ -41,8 +41,8 @@ func TestArgs(t *testing.T) {
 				bundle.Options{Entrypoint: tc.entrypoint, Args: tc.args, Host: testHost()})
 			if tc.want == nil {
 				var ce *bundle.CommandError
-				if !errors.As(err, &ce) {
-					t.Errorf("expected a CommandError, found %v", err)
+				if cleared := tc.entrypoint != nil; !errors.As(err, &ce) || ce.Cleared != cleared {
+					t.Errorf("expected a CommandError, Cleared %t, found %v", cleared, err)
 				}
 				return
 			}

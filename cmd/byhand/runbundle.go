@@ -79,6 +79,9 @@ func doRunBundle(ctx context.Context, c *call) error {
 // readBundle tells what the bundle in dir was made from: nothing that is
 // known, if another tool made it.
 func readBundle(dir string) (bundle.Image, error) {
+	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
+		return bundle.Image{}, errors.New("expected a bundle, found no directory")
+	}
 	img, err := bundle.ReadImage(dir)
 	begun := err == nil
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -193,7 +196,7 @@ func withArgs(other, dir string, command func(args []string) []string) error {
 	}
 	args := command(stringsOf(process["args"]))
 	if len(args) == 0 {
-		return &bundle.CommandError{}
+		return &bundle.CommandError{Cleared: true}
 	}
 	process["args"] = args
 	makeAbsolute(dir, root, "path")
