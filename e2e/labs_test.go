@@ -39,6 +39,31 @@ func TestLabs(t *testing.T) {
 	}
 }
 
+// TestLabTools starts where jq is missing: that is said first, not after minutes of
+// building.
+func TestLabTools(t *testing.T) {
+	testneed.Tool(t, "curl", "sha256sum")
+	bin, dir := t.TempDir(), filepath.Join(t.TempDir(), "lab")
+	for _, tool := range []string{"sh", "dirname", "curl", "sha256sum"} {
+		path, err := exec.LookPath(tool)
+		if err == nil {
+			err = os.Symlink(path, filepath.Join(bin, tool))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), "sh", "../scripts/lab", "start")
+	cmd.Env = []string{"PATH=" + bin, "LAB=" + dir, "HOME=" + bin}
+	out, err := cmd.CombinedOutput()
+	if want := "lab: jq is missing; install it: apt-get install curl jq coreutils\n"; err == nil || string(out) != want {
+		t.Errorf("got %v and %q, want a failure and %q", err, out, want)
+	}
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		t.Errorf("%s: expected nothing made, got %v", dir, err)
+	}
+}
+
 // TestLabWithoutRoot does lab 9.
 func TestLabWithoutRoot(t *testing.T) {
 	testneed.Root(t)
