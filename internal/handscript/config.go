@@ -7,6 +7,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/byhand/byhand/internal/human"
+	sh "github.com/byhand/byhand/internal/shell"
 )
 
 // config writes image.json and config.json.
@@ -30,9 +31,18 @@ func (w *writer) config() error {
 	w.note("It comes last: without it no runtime takes the directory for a whole bundle.")
 	w.raw("mv \"$tmp/config.json\" config.json\nprintf '%s\\n' \"$dir\"\n")
 	if w.flat() || w.Mount {
-		w.raw("say \"start it with: runc run --bundle $dir NAME\"\n")
+		w.next()
 	}
 	return nil
+}
+
+// next says what starts the bundle, as it can be typed.
+func (w *writer) next() {
+	if dir := relative(w.Dir); sh.Quote(dir) != dir {
+		w.line("say", "start it with: runc run --bundle "+sh.Quote(dir)+" NAME")
+		return
+	}
+	w.raw("say \"start it with: runc run --bundle $dir NAME\"\n")
 }
 
 // derive shows, for what is simple enough, how config.json follows from the

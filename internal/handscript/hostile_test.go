@@ -3,6 +3,7 @@ package handscript_test
 import (
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/byhand/byhand/bundle"
 	"github.com/byhand/byhand/internal/handscript"
 	"github.com/byhand/byhand/internal/testtar"
 )
@@ -95,10 +97,22 @@ func TestHostileDir(t *testing.T) {
 	needTools(t)
 	img := newImage(t, ocispec.ImageConfig{}, testtar.Tar(testtar.File("f", "x")))
 	for n, dir := range []string{"-rf", "a b/$(touch pwned)", "new\nline\n", "'", "comma,colon:back\\slash"} {
-		script := img.script(func(s *handscript.Script) { s.Dir = dir; s.Mount = false })
+		script := img.script(func(s *handscript.Script) {
+			s.Dir = dir
+			s.Mount = false
+			s.Record.RootFS = bundle.RootFSFlat
+		})
 		out := img.must(shells()[n%3], script)
 		if _, err := os.Stat(filepath.Join(img.dir, dir, "config.json")); err != nil {
 			t.Errorf("%v\n%s", err, out)
+		}
+		// What it says to type is typed.
+		_, next, _ := strings.Cut(out, "start it with: runc run --bundle ")
+		next, _, ok := strings.Cut(next, " NAME\n")
+		typed := exec.CommandContext(t.Context(), "dash", "-c", "test -f "+next+"/config.json")
+		typed.Dir = img.dir
+		if err := typed.Run(); err != nil || !ok {
+			t.Errorf("%q: typed as %s: %v", dir, next, err)
 		}
 	}
 	if _, err := os.Stat(filepath.Join(img.dir, "pwned")); err == nil {
