@@ -47,15 +47,18 @@ func command(image imageProcess, o Options) (args []string, from string, err err
 	return args, from, nil
 }
 
-// entrypoint is what a command line begins with.
+// entrypoint is what a command line begins with. One empty word is none, the
+// caller's and the image's: ENTRYPOINT [""] is how a Dockerfile takes back the one
+// of the image that it builds on.
 func entrypoint(image imageProcess, o Options) []string {
-	switch {
-	case o.Entrypoint == nil:
-		return image.Entrypoint
-	case len(*o.Entrypoint) == 1 && (*o.Entrypoint)[0] == "":
+	words := image.Entrypoint
+	if o.Entrypoint != nil {
+		words = *o.Entrypoint
+	}
+	if len(words) == 1 && words[0] == "" {
 		return nil
 	}
-	return *o.Entrypoint
+	return words
 }
 
 // Entrypoint returns what process.args of the image with the raw config begins

@@ -34,6 +34,10 @@ func TestArgs(t *testing.T) {
 		{"shell form", `"Cmd":["/bin/sh","-c","a  'b' $c"],"ArgsEscaped":true,"Shell":["x"]`, none, nil, []string{"/bin/sh", "-c", "a  'b' $c"}},
 		{"strings", `"Entrypoint":"e f","Cmd":"c"`, none, nil, []string{"e f", "c"}},
 		{"empty string", `"Entrypoint":"","Cmd":["c"]`, none, nil, []string{"c"}},
+		{"one empty word", `"Entrypoint":[""],"Cmd":["c"]`, none, nil, []string{"c"}},
+		{"one empty word, args", `"Entrypoint":[""],"Cmd":["c"]`, none, []string{"a"}, []string{"a"}},
+		{"one empty word alone", `"Entrypoint":[""]`, none, nil, nil},
+		{"empty word and more", `"Entrypoint":["","e"]`, none, nil, []string{"", "e"}},
 		{"empty argument", `"Cmd":["c",""]`, none, nil, []string{"c", ""}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
