@@ -27,9 +27,10 @@ func (d *draft) mounts() error {
 	list := slices.DeleteFunc(d.baseMounts(), func(m specs.Mount) bool { return hidden(m, user) })
 	files := slices.DeleteFunc(d.networkFiles(), func(m specs.Mount) bool { return overridden(m.Destination, user) })
 	extra := slices.Concat(files, image, user)
-	// Parents first, or a parent would hide what is mounted below it.
+	// Parents first, or a parent would hide what is mounted below it; by what the
+	// runtime finds behind links, as it is /run that is above /var/run/lock.
 	slices.SortStableFunc(extra, func(a, b specs.Mount) int {
-		return cmp.Compare(strings.Count(a.Destination, "/"), strings.Count(b.Destination, "/"))
+		return cmp.Compare(strings.Count(d.place(a.Destination), "/"), strings.Count(d.place(b.Destination), "/"))
 	})
 	d.spec.Mounts = append(list, extra...)
 	d.from("mounts", "default, image config.Volumes, --volume, --network")
@@ -42,6 +43,15 @@ func (d *draft) mounts() error {
 		}
 	}
 	return nil
+}
+
+// place is where in the image the runtime mounts what has the destination dst.
+func (d *draft) place(dst string) string {
+	at, _, err := d.root.resolve(dst)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) || at == "" {
+		return dst // checkDestinations says what is wrong
+	}
+	return "/" + at
 }
 
 // overridden says whether the caller mounts something at dst.

@@ -13,10 +13,13 @@ import (
 const volumesDir = "volumes"
 
 // imageVolumes gives each volume that the image declares, and the caller does
-// not mount, a directory of the bundle.
+// not mount, by this name or another, a directory of the bundle.
 func (d *draft) imageVolumes(user []specs.Mount) ([]specs.Mount, error) {
 	var list []specs.Mount
 	seen := map[string]bool{}
+	for _, u := range user {
+		seen[d.place(u.Destination)] = true
+	}
 	for _, v := range d.image.Config.Volumes {
 		dst := path.Clean("/" + v)
 		if dst == "/" {
@@ -26,7 +29,7 @@ func (d *draft) imageVolumes(user []specs.Mount) ([]specs.Mount, error) {
 			d.warn("volume of the image left out, because the runtime mounts there: " + quoteShort(dst))
 			continue
 		}
-		if seen[dst] || overridden(dst, user) {
+		if seen[dst] || seen[d.place(dst)] {
 			continue
 		}
 		seen[dst] = true
@@ -41,6 +44,7 @@ func (d *draft) imageVolumes(user []specs.Mount) ([]specs.Mount, error) {
 			d.warn("volume of the image left out, because the runtime mounts there: " + quoteShort(dst))
 			continue
 		}
+		seen["/"+at] = true
 		vol := Volume{Source: fmt.Sprintf("%s/%d", volumesDir, len(d.volumes)), Destination: dst}
 		d.volumes = append(d.volumes, vol)
 		list = append(list, specs.Mount{
