@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"strconv"
+	"strings"
 )
 
 // Type flags of POSIX.1-2017 pax(1) and of GNU tar. Header.Type is one of
@@ -91,6 +92,7 @@ var (
 
 	fStarPrefix = field{345, 476}
 	fStarAtime  = field{476, 488}
+	fStarCtime  = field{488, 500}
 	fGNUAtime   = field{345, 357}
 	fGNUCtime   = field{357, 369}
 )
@@ -178,10 +180,11 @@ func (h *Header) parseBlock(b []byte) string {
 	}
 	switch form {
 	case formatUstar:
-		h.addPrefix(fPrefix.of(b))
+		h.addPrefix(cString(fPrefix.of(b)))
 	case formatStar:
-		h.addPrefix(fStarPrefix.of(b))
+		h.addPrefix(cString(fStarPrefix.of(b)))
 		h.AccessTime.Sec, h.HasAtime = p.get("atime", fStarAtime), true
+		p.get("ctime", fStarCtime)
 	case formatGNU:
 		h.parseGNU(b)
 	}
@@ -204,18 +207,15 @@ func (h *Header) parseGNU(b []byte) {
 		h.AccessTime.Sec, h.HasAtime = atime, has
 		return
 	}
-	prefix := fPrefix.of(b)
-	for _, c := range prefix {
-		if c >= 0x80 {
-			return
-		}
+	prefix := cString(fPrefix.of(b))
+	if strings.IndexFunc(prefix, func(r rune) bool { return r >= 0x80 }) < 0 {
+		h.addPrefix(prefix)
 	}
-	h.addPrefix(prefix)
 }
 
-func (h *Header) addPrefix(prefix []byte) {
-	if prefix[0] != 0 {
-		h.Name = cString(prefix) + "/" + h.Name
+func (h *Header) addPrefix(prefix string) {
+	if prefix != "" {
+		h.Name = prefix + "/" + h.Name
 	}
 }
 

@@ -3,7 +3,6 @@ package tarstream
 import (
 	"bytes"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -76,11 +75,11 @@ func (p *pax) parse(b []byte) string {
 // cutRecord splits "LENGTH KEY=VALUE\n" off b.
 func cutRecord(b []byte) (key, value, rest []byte, ok bool) {
 	sp := bytes.IndexByte(b, ' ')
-	if sp <= 0 || sp > 20 {
+	if sp <= 0 {
 		return nil, nil, nil, false
 	}
-	n, err := strconv.ParseUint(string(b[:sp]), 10, 63)
-	if err != nil || n > uint64(len(b)) || n < uint64(sp)+4 || b[n-1] != '\n' {
+	n, ok := parseDecimal(string(b[:sp]))
+	if !ok || n > int64(len(b)) || n < int64(sp)+4 || b[n-1] != '\n' {
 		return nil, nil, nil, false
 	}
 	key, value, ok = bytes.Cut(b[sp+1:n-1], []byte("="))
@@ -221,9 +220,6 @@ func parseTime(s string) (Time, bool) {
 	frac = (frac + "000000000")[:9]
 	nsec, _ := parseDecimal(frac)
 	if secs[0] == '-' && nsec > 0 {
-		if sec == -1<<63 {
-			return Time{Sec: sec}, true
-		}
 		return Time{Sec: sec - 1, Nsec: 1e9 - nsec}, true
 	}
 	return Time{Sec: sec, Nsec: nsec}, true

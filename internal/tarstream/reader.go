@@ -90,6 +90,9 @@ func (r *Reader) next() (*Header, error) {
 			}
 			continue
 		}
+		if r.hdr.hasData() && r.hdr.Size < 0 { // though a PAX record may say better
+			return nil, &FormatError{at, "negative size"}
+		}
 		return r.entry(block, at)
 	}
 }

@@ -205,6 +205,15 @@ func samples() map[string][]byte {
 		"sparse 1.0":          tarOf(pax("GNU.sparse.major", "1", "GNU.sparse.minor", "0", "GNU.sparse.realsize", "100", "GNU.sparse.name", "real"), raw(testtar.Fields{Type: '0', Name: "f"}, "1\n90\n4\n"+strings.Repeat("\x00", 504)+"abcd")),
 		"sparse 1.0 no map":   tarOf(pax("GNU.sparse.major", "1", "GNU.sparse.minor", "0", "GNU.sparse.realsize", "100"), file),
 		"sparse 2.0":          tarOf(pax("GNU.sparse.major", "2", "GNU.sparse.minor", "0", "GNU.sparse.realsize", "100"), file),
+		"star bad ctime":      tarOf(raw(testtar.Fields{Type: '0', Name: "n", Tail: []byte(star[:143] + "9" + star[144:])}, "x")),
+		"GNU prefix tail":     tarOf(raw(testtar.Fields{Type: '0', Name: "n", Magic: "ustar  \x00", Prefix: "some/prefix\x00\xff"}, "x")),
+		"negative then pax":   tarOf(pax("size", "7"), raw(testtar.Fields{Type: '0', Name: "n", Size: strings.Repeat("\xff", 12)}, "")),
+		"pax plus length":     tarOf(raw(testtar.Fields{Type: 'x', Name: "x"}, "+11 path=a\n"), file),
+		"pax long length":     tarOf(raw(testtar.Fields{Type: 'x', Name: "x"}, strings.Repeat("0", 30)+"40 path=a\n"), file),
+		"pax minus length":    tarOf(raw(testtar.Fields{Type: 'x', Name: "x"}, "-10 path=a\n"), file),
+		"pax earliest time":   tarOf(pax("mtime", fmt.Sprint(math.MinInt64)+".5"), file),
+		"old sparse huge":     tarOf(raw(oldSparse(oldTail(octal(0, 2, 512, 2), 0, octal(1<<21))), "abcde")),
+		"sparse 0.1 huge":     tarOf(pax("GNU.sparse.size", "100000000", "GNU.sparse.numblocks", "2", "GNU.sparse.map", "0,3,90,3"), file),
 		"garbage":             bytes.Repeat([]byte("x"), 2000),
 	}
 }
@@ -230,11 +239,14 @@ func TestAgainstArchiveTar(t *testing.T) {
 // compareReaders demands that whatever archive/tar accepts reads the same
 // here, and that what it refuses is refused. A NUL within a name is refused in
 // any case: archive/tar lets it through in GNU.sparse.name, and to GNU tar it
-// is the name's end.
+// is the name's end. That a sparse map and the content differ in length is
+// found out without reading the content, and archive/tar finds it by reading,
+// which a huge file is spared here.
 func compareReaders(t *testing.T, archive []byte) {
 	t.Helper()
 	want, wantErr := theirs(bytes.NewReader(archive))
 	got, err := ours(bytes.NewReader(archive))
+	var format *tarstream.FormatError
 	for i := range want {
 		if want[i].Size > maxContent && i < len(got) {
 			got[i].Content = ""
@@ -247,6 +259,9 @@ func compareReaders(t *testing.T, archive []byte) {
 		return
 	}
 	if wantErr == nil {
+		if errors.As(err, &format) && format.Reason == "sparse map and content differ in length" && unread(want) {
+			return
+		}
 		if err != nil {
 			t.Fatalf("error %v, where archive/tar has none", err)
 		}
@@ -258,6 +273,11 @@ func compareReaders(t *testing.T, archive []byte) {
 	if err == nil {
 		t.Errorf("no error, where archive/tar has %v", wantErr)
 	}
+}
+
+// unread says whether theirs left out the content of a file.
+func unread(items []item) bool {
+	return slices.ContainsFunc(items, func(it item) bool { return it.Size > maxContent })
 }
 
 func TestErrors(t *testing.T) {
