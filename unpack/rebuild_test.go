@@ -21,15 +21,20 @@ import (
 
 func rebuild(t testing.TB, dir string, record []byte) ([]byte, error) {
 	t.Helper()
+	var out bytes.Buffer
+	err := rebuildTo(t, &out, dir, record)
+	return out.Bytes(), err
+}
+
+func rebuildTo(t testing.TB, out io.Writer, dir string, record []byte) error {
+	t.Helper()
 	f, err := os.Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = f.Close() }()
-	var out bytes.Buffer
 	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(record)), nil }
-	err = unpack.Rebuild(context.Background(), f, open, &out, unpack.RebuildOptions{})
-	return out.Bytes(), err
+	return unpack.Rebuild(context.Background(), f, open, out, unpack.RebuildOptions{})
 }
 
 // TestRebuild demands the very bytes of archives in which much is not to be
@@ -258,6 +263,8 @@ func FuzzRecord(f *testing.F) {
 	})
 }
 
+var errEnough = errors.New("enough")
+
 // limited refuses more than some bytes: a record of a few can stand for many.
 type limited struct {
 	out  *bytes.Buffer
@@ -266,7 +273,7 @@ type limited struct {
 
 func (l limited) Write(p []byte) (int, error) {
 	if l.out.Len()+len(p) > l.most {
-		return 0, errors.New("enough")
+		return 0, errEnough
 	}
 	return l.out.Write(p)
 }
