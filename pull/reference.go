@@ -59,8 +59,12 @@ type Reference struct {
 }
 
 // maxReference bounds what is parsed: a repository name has at most 255 bytes,
-// a tag 128, a digest 7 + 128; paths PATH_MAX.
+// a tag 128, a digest 7 + 128; paths maxPath.
 const maxReference = 8192
+
+// maxPath is Linux's PATH_MAX. A reference with such a path has a full form of
+// less than maxReference bytes.
+const maxPath = 4096
 
 // ParseReference parses the name of an image:
 //
@@ -75,7 +79,7 @@ const maxReference = 8192
 func ParseReference(s string) (Reference, error) {
 	ref, reason := parseReference(s)
 	if reason != "" {
-		if len(s) > maxReference {
+		if len(s) > maxPath {
 			s = s[:64] + "…"
 		}
 		return Reference{}, &ReferenceError{Input: s, Reason: reason}
@@ -92,23 +96,33 @@ func parseReference(s string) (Reference, string) {
 	case strings.ContainsRune(s, 0):
 		return Reference{}, "the name of an image contains a zero byte"
 	}
-	if rest, ok := strings.CutPrefix(s, "docker://"); ok {
+	if rest, ok := strings.CutPrefix(s, registryPrefix); ok {
 		return parseName(rest)
 	}
-	for _, t := range []Transport{OCI, OCIArchive, DockerArchive} {
-		rest, ok := strings.CutPrefix(s, t.String()+":")
-		if !ok {
-			continue
-		}
-		if t == DockerArchive {
-			return parseDockerArchive(rest)
-		}
+	switch t, rest := cutTransport(s); t {
+	case Registry:
+	case DockerArchive:
+		return parseDockerArchive(rest)
+	default:
 		return parseLayout(t, rest)
 	}
 	if reason := foreignReason(s); reason != "" {
 		return Reference{}, reason
 	}
 	return parseName(s)
+}
+
+const registryPrefix = "docker://"
+
+// cutTransport tells by the beginning of s which transport is meant, and what
+// follows. Without a transport's name that is Registry and s.
+func cutTransport(s string) (t Transport, rest string) {
+	for _, t := range []Transport{OCI, OCIArchive, DockerArchive} {
+		if rest, ok := strings.CutPrefix(s, t.String()+":"); ok {
+			return t, rest
+		}
+	}
+	return Registry, s
 }
 
 // foreignReason says what to do about the transports of containers/image that
@@ -220,6 +234,8 @@ func digestReason(d digest.Digest) string {
 // annotations), also of full names with slashes and a port.
 var layoutTag = regexp.MustCompile(`^[A-Za-z0-9]+([-._:@+/]+[A-Za-z0-9]+)*$`)
 
+const pathTooLong = "the path is too long"
+
 // parseLayout parses PATH[:TAG] or PATH@DIGEST. The path ends at the first
 // colon: a tag may be a full name such as localhost:5000/app:1.
 func parseLayout(t Transport, s string) (Reference, string) {
@@ -236,6 +252,8 @@ func parseLayout(t Transport, s string) (Reference, string) {
 	switch {
 	case path == "":
 		return Reference{}, "the path is missing; the form is " + t.String() + ":PATH[:TAG]"
+	case len(path) > maxPath:
+		return Reference{}, pathTooLong
 	case tagged && !layoutTag.MatchString(tag):
 		return Reference{}, "malformed tag of an image layout"
 	}
@@ -262,8 +280,11 @@ func parseDockerArchive(s string) (Reference, string) {
 			return Reference{}, "an image of a docker archive cannot be chosen by digest"
 		}
 	}
-	if path == "" {
+	switch {
+	case path == "":
 		return Reference{}, "the path is missing; the form is docker-archive:FILE[:NAME[:TAG]]"
+	case len(path) > maxPath:
+		return Reference{}, pathTooLong
 	}
 	ref.Transport, ref.Path = DockerArchive, path
 	return ref, ""
@@ -283,6 +304,10 @@ func (r Reference) String() string {
 	s := r.Name()
 	switch r.Transport {
 	case Registry:
+		// A host may be called like a transport: oci:5000/app.
+		if t, _ := cutTransport(s); t != Registry || foreignReason(s) != "" {
+			s = registryPrefix + s
+		}
 	case DockerArchive:
 		s = r.Transport.String() + ":" + s
 		if r.Repository != "" {

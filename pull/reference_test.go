@@ -15,6 +15,8 @@ import (
 var (
 	sum256 = "sha256:" + strings.Repeat("ab", 32)
 	sum512 = "sha512:" + strings.Repeat("cd", 64)
+
+	longPath = strings.Repeat("x", 4096)
 )
 
 func TestParseReference(t *testing.T) {
@@ -64,7 +66,14 @@ func TestParseReference(t *testing.T) {
 		"dir:5000/app": {
 			want: pull.Reference{Host: "dir:5000", Repository: "app", Tag: "latest"}, full: "dir:5000/app:latest",
 		},
-		"oci": {want: pull.Reference{Host: "docker.io", Repository: "library/oci", Tag: "latest"}, full: "docker.io/library/oci:latest"},
+		"oci":                                 {want: pull.Reference{Host: "docker.io", Repository: "library/oci", Tag: "latest"}, full: "docker.io/library/oci:latest"},
+		"docker://oci:5000/app":               {want: pull.Reference{Host: "oci:5000", Repository: "app", Tag: "latest"}, full: "docker://oci:5000/app:latest"},
+		"docker://docker-archive:5000/app:v1": {want: pull.Reference{Host: "docker-archive:5000", Repository: "app", Tag: "v1"}},
+		"docker://docker-daemon:5000/app:v1":  {want: pull.Reference{Host: "docker-daemon:5000", Repository: "app", Tag: "v1"}},
+		"docker-archive:" + longPath + ":alpine": {
+			want: pull.Reference{Transport: pull.DockerArchive, Path: longPath, Host: "docker.io", Repository: "library/alpine", Tag: "latest"},
+			full: "docker-archive:" + longPath + ":docker.io/library/alpine:latest",
+		},
 		"oci:dir": {
 			want: pull.Reference{Transport: pull.OCI, Path: "dir"},
 		},
@@ -153,6 +162,8 @@ func TestParseReferenceErrors(t *testing.T) {
 		"docker-archive:x:a@" + sum256:          "by digest",
 		"oci:a\x00b":                            "zero byte",
 		strings.Repeat("x", 10_000):             "too long",
+		"oci:x" + longPath:                      "path is too long",
+		"docker-archive:x" + longPath + ":a":    "path is too long",
 	}
 	for in, part := range tests {
 		_, err := pull.ParseReference(in)
@@ -190,7 +201,7 @@ func ExampleParseReference() {
 func FuzzParseReference(f *testing.F) {
 	for _, s := range []string{
 		"alpine", "quay.io/org/app@" + sum256, "host:5000/app:tag@" + sum512, "docker://a/b:c", "oci:dir:tag", "oci:dir@" + sum256,
-		"oci-archive:-:x", "docker-archive:-:alpine:3", "oci::", "[::1]:5/x", "a/../b", "oci:a:b@" + sum256, "0_0.0/0",
+		"oci-archive:-:x", "docker-archive:-:alpine:3", "oci::", "[::1]:5/x", "a/../b", "oci:a:b@" + sum256, "0_0.0/0", "docker://oci:5/x",
 	} {
 		f.Add(s)
 	}

@@ -336,7 +336,7 @@ func (b *blobReader) skip(n int64) error {
 func parseContentRange(s string) (from, to, total int64, err error) {
 	bad := errors.New("parse Content-Range: malformed")
 	unit, rest, ok := strings.Cut(strings.TrimSpace(s), " ")
-	if !ok || !strings.EqualFold(unit, "bytes") {
+	if !ok || strings.ToLower(unit) != "bytes" {
 		return 0, 0, 0, bad
 	}
 	span, all, ok := strings.Cut(strings.TrimSpace(rest), "/")
