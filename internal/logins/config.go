@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -55,12 +57,13 @@ func readConfig(path string) (config, error) {
 // entry returns the login under the first of keys that has one.
 func (c config) entry(keys []string) (Login, bool, error) {
 	normal := make(map[string]auth, len(c.Auths))
-	for k, a := range c.Auths {
+	for _, k := range slices.Sorted(maps.Keys(c.Auths)) {
 		n := normalizeKey(k)
 		// A key that is already plain goes before one that has to be
-		// cut down to it.
+		// cut down to it. Of several such the first counts: docker login
+		// keeps other tokens under https://index.docker.io/v1/access-token.
 		if _, dup := normal[n]; !dup || n == k {
-			normal[n] = a
+			normal[n] = c.Auths[k]
 		}
 	}
 	for _, key := range keys {

@@ -132,6 +132,20 @@ func TestKeys(t *testing.T) {
 	}
 }
 
+// TestSameHost has several keys for one host, of which always the same counts.
+func TestSameHost(t *testing.T) {
+	p := newPlaces(t)
+	const hub = "https://index.docker.io/v1/"
+	f := logins.Finder{AuthFile: p.write(t, "auth.json", authFile(map[string]string{
+		hub + "refresh-token": "c", hub + "access-token": "b", hub: "a",
+	})), Getenv: p.getenv}
+	for range 50 {
+		if l, _, err := f.Find(t.Context(), "docker.io/library/x"); l.Username != "a" || err != nil {
+			t.Fatalf("got %q, error %v; want a", l.Username, err)
+		}
+	}
+}
+
 func TestForms(t *testing.T) {
 	tests := map[string]struct {
 		text string
