@@ -112,7 +112,7 @@ func FuzzToken(f *testing.F) {
 		f.Fatal(err)
 	}
 	valid := body.Token
-	for _, seed := range []string{valid, valid + "A", valid[1:], "..", "e30.e30.", strings.ToUpper(valid)} {
+	for _, seed := range []string{valid, valid + "A", valid[1:], valid[:len(valid)-9] + "\n" + valid[len(valid)-9:], "..", "e30.e30.", strings.ToUpper(valid)} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, token string) {
