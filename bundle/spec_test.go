@@ -1,6 +1,7 @@
 package bundle_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io/fs"
@@ -300,6 +301,7 @@ func FuzzConfig(f *testing.F) {
 		}
 		f.Add(data)
 	}
+	f.Add([]byte(`{"config":{"Cmd":["a"],"Healthcheck":{"Interval":1e999}}}`))
 	host := testHost()
 	f.Fuzz(func(t *testing.T, config []byte) {
 		r, err := bundle.Spec(config, testRoot(), bundle.Options{Host: host, NoSeccomp: true})
@@ -308,7 +310,9 @@ func FuzzConfig(f *testing.F) {
 		}
 		s := r.Spec
 		var doc struct{ m map[string]any }
-		if err := json.Unmarshal(config, &doc.m); err != nil {
+		dec := json.NewDecoder(bytes.NewReader(config))
+		dec.UseNumber() // one that fits no type is still JSON
+		if err := dec.Decode(&doc.m); err != nil {
 			t.Fatalf("took what is no JSON object: %v", err)
 		}
 		inner, _ := doc.m["config"].(map[string]any)
