@@ -20,6 +20,7 @@ import (
 const (
 	attrACL        = "system.posix_acl_access"
 	attrDefaultACL = "system.posix_acl_default"
+	attrCapability = "security.capability"
 )
 
 // kernelAttrs are set by the kernel's security modules of themselves.
@@ -45,6 +46,9 @@ func (c *comparer) meta(dirfd int, base string, want *imagetree.LowerFile, st *u
 	for _, x := range want.Xattrs {
 		attrs[x.Name] = x.Value
 	}
+	if v, ok := attrs[attrCapability]; ok {
+		attrs[attrCapability] = givenBack(v)
+	}
 	mode := want.Mode & 0o7777
 	if acl, ok := attrs[attrACL]; ok && !c.kept.lacks(attrACL) {
 		var minimal bool
@@ -63,6 +67,17 @@ func (c *comparer) meta(dirfd int, base string, want *imagetree.LowerFile, st *u
 	}
 	c.time(want, time.Unix(st.Mtim.Unix()))
 	return nil
+}
+
+// givenBack is how the kernel gives back capabilities that were set: those for
+// the user namespace whose root is ID 0, which is that of the reader, as version
+// 2, which has no ID (capabilities(7), linux/capability.h).
+func givenBack(capability string) string {
+	const versionAt, idAt, size = 3, 20, 24
+	if len(capability) == size && capability[versionAt] == 3 && capability[idAt:] == "\x00\x00\x00\x00" {
+		return capability[:versionAt] + "\x02" + capability[versionAt+1:idAt]
+	}
+	return capability
 }
 
 // setIDLost says whether a file that should have mode lacks only the setuid and

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/byhand/byhand/internal/teststack"
@@ -88,6 +89,16 @@ func verifyStacks(t *testing.T, root string, o overlay.Options, count, seed int)
 		if t.Failed() {
 			t.Fatalf("stack %q", name)
 		}
+	}
+	// The kernel gives some capabilities back in another form.
+	capability := func(name, flags string, words int, rootID string) testtar.Entry {
+		return testtar.File(name, "", testtar.Xattr("security.capability", flags+strings.Repeat("\x01\x20\x00\x00", words)+rootID))
+	}
+	if !verifyStack(t, filepath.Join(root, "capabilities"), o, [][]byte{testtar.Tar(
+		capability("two", "\x01\x00\x00\x02", 4, ""), capability("malformed", "\x03\x01\x00\x03", 4, "\x00\x00\x00\x00"),
+		capability("three", "\x01\x00\x00\x03", 4, "\x00\x00\x00\x00"), capability("other", "\x01\x00\x00\x03", 4, "\x07\x00\x00\x00"),
+	)}) || t.Failed() {
+		t.Fatal("files with capabilities")
 	}
 	for i := range count {
 		var raw [][]byte
