@@ -44,10 +44,9 @@ func seesTrusted() bool {
 func (c *comparer) meta(dirfd int, base string, want *imagetree.LowerFile, st *unix.Stat_t) error {
 	attrs := map[string]string{}
 	for _, x := range want.Xattrs {
-		attrs[x.Name] = x.Value
-	}
-	if v, ok := attrs[attrCapability]; ok {
-		attrs[attrCapability] = givenBack(v)
+		if value, ok := givenBack(x.Name, x.Value); ok {
+			attrs[x.Name] = value
+		}
 	}
 	mode := want.Mode & 0o7777
 	if acl, ok := attrs[attrACL]; ok && !c.kept.lacks(attrACL) {
@@ -69,15 +68,47 @@ func (c *comparer) meta(dirfd int, base string, want *imagetree.LowerFile, st *u
 	return nil
 }
 
-// givenBack is how the kernel gives back capabilities that were set: those for
-// the user namespace whose root is ID 0, which is that of the reader, as version
-// 2, which has no ID (capabilities(7), linux/capability.h).
-func givenBack(capability string) string {
-	const versionAt, idAt, size = 3, 20, 24
-	if len(capability) == size && capability[versionAt] == 3 && capability[idAt:] == "\x00\x00\x00\x00" {
-		return capability[:versionAt] + "\x02" + capability[versionAt+1:idAt]
+// givenBack is the value of an attribute as the kernel gives it back once it
+// was set, if it does.
+func givenBack(attr, value string) (_ string, ok bool) {
+	switch attr {
+	case attrCapability:
+		return keptCapability(value), true
+	case attrACL, attrDefaultACL:
+		return keptACL(value)
 	}
-	return capability
+	return value, true
+}
+
+// keptCapability knows that capabilities for the user namespace whose root is
+// ID 0, which is that of the reader, are given back as version 2, which has no
+// ID (capabilities(7), linux/capability.h).
+func keptCapability(value string) string {
+	const versionAt, idAt, size = 3, 20, 24
+	if len(value) == size && value[versionAt] == 3 && value[idAt:] == "\x00\x00\x00\x00" {
+		return value[:versionAt] + "\x02" + value[versionAt+1:idAt]
+	}
+	return value
+}
+
+// keptACL knows that an access control list without entries is none, and that
+// the ID of an entry for no named user or group is -1
+// (linux/posix_acl_xattr.h).
+func keptACL(value string) (_ string, ok bool) {
+	const header, entry, idAt, namedUser, namedGroup = 4, 8, 4, 0x02, 0x08
+	if len(value) == header {
+		return "", false
+	}
+	if len(value)%entry != header {
+		return value, true // the kernel takes no such list
+	}
+	acl := []byte(value)
+	for e := range slices.Chunk(acl[header:], entry) {
+		if tag := binary.LittleEndian.Uint16(e); tag != namedUser && tag != namedGroup {
+			copy(e[idAt:], "\xff\xff\xff\xff")
+		}
+	}
+	return string(acl), true
 }
 
 // setIDLost says whether a file that should have mode lacks only the setuid and

@@ -90,15 +90,23 @@ func verifyStacks(t *testing.T, root string, o overlay.Options, count, seed int)
 			t.Fatalf("stack %q", name)
 		}
 	}
-	// The kernel gives some capabilities back in another form.
+	// The kernel gives some of these back in another form.
 	capability := func(name, flags string, words int, rootID string) testtar.Entry {
 		return testtar.File(name, "", testtar.Xattr("security.capability", flags+strings.Repeat("\x01\x20\x00\x00", words)+rootID))
 	}
-	if !verifyStack(t, filepath.Join(root, "capabilities"), o, [][]byte{testtar.Tar(
+	acl := func(name, id string) testtar.Entry {
+		text := "\x02\x00\x00\x00"
+		for _, tag := range []string{"\x01", "\x02", "\x04", "\x10", "\x20"} { // 2 is the one with an ID
+			text += tag + "\x00\x04\x00" + id
+		}
+		return testtar.Dir(name, testtar.Xattr("system.posix_acl_access", text), testtar.Xattr("system.posix_acl_default", text))
+	}
+	if !verifyStack(t, filepath.Join(root, "attributes"), o, [][]byte{testtar.Tar(
 		capability("two", "\x01\x00\x00\x02", 4, ""), capability("malformed", "\x03\x01\x00\x03", 4, "\x00\x00\x00\x00"),
 		capability("three", "\x01\x00\x00\x03", 4, "\x00\x00\x00\x00"), capability("other", "\x01\x00\x00\x03", 4, "\x07\x00\x00\x00"),
+		acl("ids", "\x00\x00\x00\x00"), testtar.Dir("empty list", testtar.Xattr("system.posix_acl_access", "\x02\x00\x00\x00")),
 	)}) || t.Failed() {
-		t.Fatal("files with capabilities")
+		t.Fatal("files with attributes")
 	}
 	for i := range count {
 		var raw [][]byte
