@@ -53,6 +53,7 @@ type applier struct {
 	o      Options
 	limits Limits
 	tar    *tarstream.Reader
+	entry  entry // under work
 	tree   tree
 	res    Result
 	skips  [skipKinds]Skip
@@ -63,7 +64,7 @@ type applier struct {
 	lastDir  string
 	lastNode *node
 
-	// The directory that nameIn was asked for last, and its name.
+	// The directory that pathIn was asked for last, and its name.
 	pathNode *node
 	path     string
 
@@ -144,13 +145,14 @@ func (a *applier) run(ctx context.Context) error {
 // apply puts one entry in place.
 func (a *applier) apply(ctx context.Context, h *tarstream.Header) error {
 	a.res.Counts.Entries++
-	e := entry{h: h}
+	e := &a.entry
+	*e = entry{h: h}
 	err := a.countEntry()
 	if err == nil {
-		err = a.locate(&e)
+		err = a.locate(e)
 	}
 	if err == nil && e.put != nil {
-		err = e.put(a, ctx, &e)
+		err = e.put(a, ctx, e)
 	}
 	if err != nil {
 		return e.wrap(err)

@@ -78,7 +78,7 @@ func (a *applier) content(ctx context.Context, fd int, e *entry) error {
 		segs = h.Sparse
 	}
 	if a.record != nil {
-		if err := a.record.file(a.nameIn(e.dir, e.base), h.Size, segs); err != nil {
+		if err := a.record.file(a.pathIn(e.dir), e.base, h.Size, segs); err != nil {
 			return &streamError{err}
 		}
 	}

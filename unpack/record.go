@@ -1,7 +1,6 @@
 package unpack
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -69,8 +68,8 @@ const (
 	maxOut   = 64 << 10
 )
 
-// zeroRun is the shortest run of zeros that has an operation of its own.
-var zeroRun [32]byte
+// minZeros is the shortest run of zeros that has an operation of its own.
+const minZeros = 32
 
 // recorder writes a record. A nil one does nothing.
 type recorder struct {
@@ -110,21 +109,17 @@ func (r *recorder) meta(p []byte) error {
 
 func (r *recorder) flushPlain() {
 	for p := r.plain; len(p) > 0; {
-		at := bytes.Index(p, zeroRun[:])
-		if at < 0 {
-			at = len(p)
-		}
-		if at > 0 {
+		from, to := zeroRun(p)
+		if from > 0 {
 			r.op(opBytes)
-			r.number(int64(at))
-			r.out = append(r.out, p[:at]...)
-			p = p[at:]
+			r.number(int64(from))
+			r.out = append(r.out, p[:from]...)
 		}
-		if n := zeros(p); n > 0 {
+		if to > from {
 			r.op(opZeros)
-			r.number(int64(n))
-			p = p[n:]
+			r.number(int64(to - from))
 		}
+		p = p[to:]
 	}
 	r.plain = r.plain[:0]
 	if len(r.out) >= maxOut {
@@ -132,11 +127,33 @@ func (r *recorder) flushPlain() {
 	}
 }
 
+// zeroRun returns where in p the first run of at least minZeros zeros begins and
+// ends, both at the end if there is none. Every such run holds eight bytes of
+// those that are looked at, whatever it begins with.
+func zeroRun(p []byte) (from, to int) {
+	const step = minZeros - 8
+	for at := 0; at+8 <= len(p); {
+		if binary.NativeEndian.Uint64(p[at:]) != 0 {
+			at += step
+			continue
+		}
+		from, to = at, at+zeros(p[at:])
+		for from > 0 && p[from-1] == 0 {
+			from--
+		}
+		if to-from >= minZeros {
+			return from, to
+		}
+		at = to
+	}
+	return len(p), len(p)
+}
+
 // zeros counts those that p begins with.
 func zeros(p []byte) int {
 	n := 0
-	for len(p)-n >= len(zeroRun) && bytes.Equal(p[n:n+len(zeroRun)], zeroRun[:]) {
-		n += len(zeroRun)
+	for n+8 <= len(p) && binary.NativeEndian.Uint64(p[n:]) == 0 {
+		n += 8
 	}
 	for n < len(p) && p[n] == 0 {
 		n++
@@ -144,15 +161,17 @@ func zeros(p []byte) int {
 	return n
 }
 
-// file says that the stream goes on with the segments of a file.
-func (r *recorder) file(name string, size int64, segs []tarstream.Segment) error {
+// file says that the stream goes on with the segments of the file base in dir,
+// which is "" for the root and ends in a slash otherwise.
+func (r *recorder) file(dir, base string, size int64, segs []tarstream.Segment) error {
 	if r == nil {
 		return nil
 	}
 	r.flushPlain()
 	r.sum = 0
 	r.op(opFile)
-	r.string(name)
+	r.number(int64(len(dir) + len(base)))
+	r.out = append(append(r.out, dir...), base...)
 	r.number(size)
 	r.number(int64(len(segs)))
 	for _, s := range segs {

@@ -53,15 +53,16 @@ func (n *node) join(base string) string {
 	return n.path() + "/" + base
 }
 
-// nameIn is n.join(base), remembering the name of the last directory.
-func (a *applier) nameIn(n *node, base string) string {
+// pathIn is what the names of all that is in n begin with, remembered for the
+// last directory.
+func (a *applier) pathIn(n *node) string {
 	if n.parent == nil {
-		return base
+		return ""
 	}
 	if n != a.pathNode {
 		a.pathNode, a.path = n, n.path()+"/"
 	}
-	return a.path + base
+	return a.path
 }
 
 // below returns the components that lead from ancestor, nil for the root, to n.

@@ -17,14 +17,11 @@ func (r *Reader) doubt(found bool) { r.ambiguous = r.ambiguous || found }
 // the entry's own. The names of the block are not replaced yet.
 func (r *Reader) contested(block []byte) bool {
 	h, v := &r.hdr, r.pax.values
-	path, hasPath := v[paxPath]
-	linkpath, hasLinkpath := v[paxLinkpath]
-	_, hasSparseName := v[paxSparseName]
-	_, hasSize := v[paxSize]
+	hasPath, hasLinkpath, hasSize := v.has(paxPath), v.has(paxLinkpath), v.has(paxSize)
 	switch {
-	case hasPath && path == "", hasLinkpath && linkpath == "":
+	case hasPath && v.get(paxPath) == "", hasLinkpath && v.get(paxLinkpath) == "":
 		return true // taken back, or empty
-	case r.longName != "" && (hasPath || hasSparseName), r.longLink != "" && hasLinkpath:
+	case r.longName != "" && (hasPath || v.has(paxSparseName)), r.longLink != "" && hasLinkpath:
 		return true
 	case h.Type == TypeLink && hasSize, h.Type > TypeLink && h.Type <= TypeFIFO && (h.Size != 0 || hasSize):
 		return true // GNU tar skips as much, if it leaves the entry out
@@ -40,6 +37,9 @@ func otherPrefix(block []byte) bool {
 	case formatStar:
 		return cString(fStarPrefix.of(block)) != cString(fPrefix.of(block))
 	case formatGNU:
+		if fGNUAtime.of(block)[0] == 0 && fGNUCtime.of(block)[0] == 0 {
+			return false // without times there is nothing to take for a prefix
+		}
 		var h Header
 		name := cString(fName.of(block))
 		h.Name = name

@@ -3,6 +3,7 @@ package tarstream
 import (
 	"bytes"
 	"encoding/binary"
+	"math/bits"
 	"strconv"
 	"strings"
 )
@@ -131,32 +132,33 @@ func checksumOK(b []byte) bool {
 	if !ok {
 		return false
 	}
-	unsigned, negative := sumBytes(b[:blockSize])
-	unsignedField, negativeField := sumBytes(fSum.of(b))
-	unsigned += int64(fSum.to-fSum.from)*' ' - unsignedField
-	return want == unsigned || want == unsigned-256*(negative-negativeField)
+	sum := sumBytes(b[:blockSize]) + int64(fSum.to-fSum.from)*' ' - sumBytes(fSum.of(b))
+	return want == sum || want == sum-256*(negativeBytes(b[:blockSize])-negativeBytes(fSum.of(b)))
 }
 
-// sumBytes adds the bytes of b, at most 512 and a multiple of 8, and counts those
-// that are negative when signed. It takes eight at a time: in each of four
-// lanes of 16 bits lies the sum of every eighth byte and the one after it.
-func sumBytes(b []byte) (sum, negative int64) {
+// sumBytes adds the bytes of b, at most 512 and a multiple of 8. It takes eight
+// at a time: in each of four lanes of 16 bits lies the sum of every eighth byte
+// and the one after it.
+func sumBytes(b []byte) (sum int64) {
 	const lanes = 0x00ff00ff00ff00ff
-	var acc, high uint64
+	var acc uint64
 	for ; len(b) >= 8; b = b[8:] {
 		w := binary.LittleEndian.Uint64(b)
 		acc += w&lanes + w>>8&lanes
-		high += w >> 7 & 0x0101010101010101
 	}
 	for range 4 {
 		sum += int64(acc & 0xffff)
 		acc >>= 16
 	}
-	for range 8 {
-		negative += int64(high & 0xff)
-		high >>= 8
+	return sum
+}
+
+// negativeBytes counts the bytes of b that are negative when signed.
+func negativeBytes(b []byte) (n int64) {
+	for _, c := range b {
+		n += int64(c >> 7)
 	}
-	return sum, negative
+	return n
 }
 
 // parseBlock fills h from a header block and returns the field at fault, if
@@ -273,17 +275,12 @@ func parseNumber(b []byte) (int64, bool) {
 
 // parseOctal reads octal digits with spaces and NULs around them.
 func parseOctal(b []byte) (int64, bool) {
-	// As all writers of today have it: digits up to a NUL. Up to 20 of them
-	// cannot overflow.
-	var plain int64
-	for i, c := range b[:min(len(b), 20)] {
-		if c == 0 && i > 0 {
-			return plain, true
-		}
-		if c < '0' || c > '7' {
-			break
-		}
-		plain = plain<<3 | int64(c-'0')
+	// As all writers of today have it: digits up to a NUL.
+	if v, n := leadingOctal(b); n > 0 && n < len(b) && b[n] == 0 {
+		return v, true
+	}
+	if len(b) == 8 && binary.LittleEndian.Uint64(b) == 0 {
+		return 0, true // a device number that is left out
 	}
 	b = bytes.Trim(b, " \x00")
 	if i := bytes.IndexByte(b, 0); i >= 0 {
@@ -300,6 +297,29 @@ func parseOctal(b []byte) (int64, bool) {
 		v = v<<3 | uint64(c-'0')
 	}
 	return int64(v), true
+}
+
+// leadingOctal reads the n octal digits that b begins with, up to 16 of them. It
+// takes eight at a time: in their upper five bits digits are like '0', and the
+// others are put together two by two.
+func leadingOctal(b []byte) (v int64, n int) {
+	const zeros, upper = 0x3030303030303030, 0xf8f8f8f8f8f8f8f8
+	for len(b)-n >= 8 && n < 16 {
+		w := binary.LittleEndian.Uint64(b[n:]) ^ zeros
+		digits := bits.TrailingZeros64(w&upper) / 8 // the first is the lowest byte
+		w <<= 64 - 8*digits                         // zeros before it change nothing
+		w = (w<<3 | w>>8) & 0x003f003f003f003f
+		w = (w<<6 | w>>16) & 0x00000fff00000fff
+		w = (w<<12 | w>>32) & 0xffffff
+		v, n = v<<(3*digits)|int64(w), n+digits
+		if digits < 8 {
+			return v, n
+		}
+	}
+	for ; n < min(len(b), 16) && b[n]&^7 == '0'; n++ {
+		v = v<<3 | int64(b[n]&7)
+	}
+	return v, n
 }
 
 // parseDecimal reads a decimal number as PAX records and sparse maps hold it.

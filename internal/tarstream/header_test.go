@@ -73,6 +73,10 @@ func TestParseOctal(t *testing.T) {
 		{"\x00\x00\x00", 0, true},
 		{"\x00644", 0o644, true},
 		{"", 0, true},
+		{"\x00\x00\x00\x00\x00\x00\x00\x00", 0, true},
+		{"01234567", 0o1234567, true},
+		{"0123456/", 0, false},
+		{"0000644\x00junk", 0o644, true},
 		{"777777777777777777777\x00", 0o777777777777777777777, true},
 		{"7777777777777777777777\x00", 0, false},
 		{strings.Repeat("0", 30) + "7\x00", 7, true},
@@ -80,6 +84,29 @@ func TestParseOctal(t *testing.T) {
 	} {
 		if got, ok := parseOctal([]byte(tt.field)); ok != tt.ok || ok && got != tt.want {
 			t.Errorf("%q: %o, %v; want %o, %v", tt.field, got, ok, tt.want, tt.ok)
+		}
+	}
+}
+
+// TestLeadingOctal compares with reading digit by digit.
+func TestLeadingOctal(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	for range 100000 {
+		b := make([]byte, r.IntN(24))
+		for i := range b {
+			b[i] = '0' + byte(r.UintN(8))
+		}
+		if len(b) > 0 && r.IntN(8) > 0 {
+			b[r.IntN(len(b))] = byte(r.UintN(256))
+		}
+		var want int64
+		digits := 0
+		for digits < min(len(b), 16) && b[digits] >= '0' && b[digits] <= '7' {
+			want = want*8 + int64(b[digits]-'0')
+			digits++
+		}
+		if got, n := leadingOctal(b); got != want || n != digits {
+			t.Fatalf("%q: %o of %d digits, want %o of %d", b, got, n, want, digits)
 		}
 	}
 }

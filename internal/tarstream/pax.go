@@ -37,15 +37,49 @@ type pax struct {
 	// strange says that a keyword is there which changes for GNU tar what the
 	// entry is.
 	strange bool
-	values  map[string]string // by keyword, without xattrs
+	values  paxValues // without xattrs
 	xattrs  []Xattr
 	at      map[string]int // where in xattrs a name is, once there are many
 	sparse  []string       // offsets and lengths of format 0.0, in turn
 }
 
+// paxValues are records by keyword. Mostly there are one or two, and never more
+// than the keywords that are wanted, so that a map would take longer.
+type paxValues []paxValue
+
+type paxValue struct{ key, value string }
+
+// find returns where key is, or -1.
+func (v paxValues) find(key string) int {
+	for i := range v {
+		if v[i].key == key {
+			return i
+		}
+	}
+	return -1
+}
+
+// get returns the value of key, "" if there is none.
+func (v paxValues) get(key string) string {
+	if i := v.find(key); i >= 0 {
+		return v[i].value
+	}
+	return ""
+}
+
+func (v paxValues) has(key string) bool { return v.find(key) >= 0 }
+
+func (v *paxValues) set(key, value string) {
+	if i := v.find(key); i >= 0 {
+		(*v)[i].value = value
+		return
+	}
+	*v = append(*v, paxValue{key, value})
+}
+
 func (p *pax) reset() {
 	p.set, p.strange = false, false
-	clear(p.values)
+	p.values = p.values[:0]
 	p.xattrs = p.xattrs[:0]
 	p.at = nil
 	p.sparse = p.sparse[:0]
@@ -113,10 +147,7 @@ func (p *pax) add(key, value []byte) string {
 	if !wanted(k) {
 		return ""
 	}
-	if p.values == nil {
-		p.values = make(map[string]string)
-	}
-	p.values[k] = string(value)
+	p.values.set(k, string(value))
 	return ""
 }
 
@@ -164,13 +195,13 @@ func (p *pax) merge(h *Header) string {
 	if !p.set {
 		return ""
 	}
-	if v := p.values[paxPath]; v != "" {
+	if v := p.values.get(paxPath); v != "" {
 		h.Name = v
 	}
-	if v := p.values[paxLinkpath]; v != "" {
+	if v := p.values.get(paxLinkpath); v != "" {
 		h.Linkname = v
 	}
-	h.HasAtime = h.HasAtime || p.values[paxAtime] != ""
+	h.HasAtime = h.HasAtime || p.values.get(paxAtime) != ""
 	h.Xattrs = append(h.Xattrs, p.xattrs...)
 	var ctime Time
 	for _, err := range [...]string{
@@ -185,7 +216,7 @@ func (p *pax) merge(h *Header) string {
 }
 
 func (p *pax) number(key string, dst *int64) (bad string) {
-	if v := p.values[key]; v != "" {
+	if v := p.values.get(key); v != "" {
 		n, ok := parseDecimal(v)
 		if !ok {
 			return "PAX record " + key + " is no number"
@@ -196,7 +227,7 @@ func (p *pax) number(key string, dst *int64) (bad string) {
 }
 
 func (p *pax) time(key string, dst *Time) (bad string) {
-	if v := p.values[key]; v != "" {
+	if v := p.values.get(key); v != "" {
 		t, ok := parseTime(v)
 		if !ok {
 			return "PAX record " + key + " is no time"
@@ -211,8 +242,13 @@ func (p *pax) time(key string, dst *Time) (bad string) {
 func parseTime(s string) (Time, bool) {
 	secs, frac, _ := strings.Cut(s, ".")
 	sec, ok := parseDecimal(secs)
-	if !ok || strings.Trim(frac, "0123456789") != "" {
+	if !ok {
 		return Time{}, false
+	}
+	for _, c := range []byte(frac) {
+		if c < '0' || c > '9' {
+			return Time{}, false
+		}
 	}
 	if frac == "" {
 		return Time{Sec: sec}, true

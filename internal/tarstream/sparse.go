@@ -99,33 +99,29 @@ func (h *Header) addOldEntries(b []byte, n int) string {
 
 // readPaxMap reads the map of a PAX form, if the records speak of one.
 func (r *Reader) readPaxMap() (bad string, err error) {
-	h, v := &r.hdr, r.pax.values
 	if len(r.pax.sparse) > 0 {
-		if v == nil {
-			v = make(map[string]string)
-			r.pax.values = v
-		}
-		v[paxSparseMap] = strings.Join(r.pax.sparse, ",")
+		r.pax.values.set(paxSparseMap, strings.Join(r.pax.sparse, ","))
 	}
-	major, minor := v[paxSparseMajor], v[paxSparseMinor]
+	h, v := &r.hdr, r.pax.values
+	major, minor := v.get(paxSparseMajor), v.get(paxSparseMinor)
 	inContent := false
 	switch {
 	case major == "0" && (minor == "0" || minor == "1"):
 	case major == "1" && minor == "0":
 		inContent = true
-	case major != "" || minor != "", v[paxSparseMap] == "":
+	case major != "" || minor != "", v.get(paxSparseMap) == "":
 		return "", nil
 	}
 	h.IsSparse = true
-	if name := v[paxSparseName]; name != "" {
+	if name := v.get(paxSparseName); name != "" {
 		if strings.IndexByte(name, 0) >= 0 {
 			return "NUL in PAX record " + paxSparseName, nil
 		}
 		h.Name = name
 	}
-	size := v[paxSparseSize]
+	size := v.get(paxSparseSize)
 	if size == "" {
-		size = v[paxSparseRealSize]
+		size = v.get(paxSparseRealSize)
 	}
 	if size != "" {
 		n, ok := parseDecimal(size)
@@ -137,7 +133,7 @@ func (r *Reader) readPaxMap() (bad string, err error) {
 	if inContent {
 		return r.readMapInContent()
 	}
-	return h.parseMapRecord(v[paxSparseNumBlocks], v[paxSparseMap]), nil
+	return h.parseMapRecord(v.get(paxSparseNumBlocks), v.get(paxSparseMap)), nil
 }
 
 func (h *Header) parseMapRecord(count, list string) string {
