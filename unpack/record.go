@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/bits"
 	"os"
 
 	"github.com/byhand/byhand/internal/crc32c"
@@ -133,14 +134,11 @@ func (r *recorder) flushPlain() {
 func zeroRun(p []byte) (from, to int) {
 	const step = minZeros - 8
 	for at := 0; at+8 <= len(p); {
-		if binary.NativeEndian.Uint64(p[at:]) != 0 {
+		if binary.LittleEndian.Uint64(p[at:]) != 0 {
 			at += step
 			continue
 		}
-		from, to = at, at+zeros(p[at:])
-		for from > 0 && p[from-1] == 0 {
-			from--
-		}
+		from, to = at-zerosBefore(p[:at]), at+zeros(p[at:])
 		if to-from >= minZeros {
 			return from, to
 		}
@@ -152,13 +150,29 @@ func zeroRun(p []byte) (from, to int) {
 // zeros counts those that p begins with.
 func zeros(p []byte) int {
 	n := 0
-	for n+8 <= len(p) && binary.NativeEndian.Uint64(p[n:]) == 0 {
-		n += 8
+	for ; n+8 <= len(p); n += 8 {
+		if w := binary.LittleEndian.Uint64(p[n:]); w != 0 {
+			return n + bits.TrailingZeros64(w)/8
+		}
 	}
 	for n < len(p) && p[n] == 0 {
 		n++
 	}
 	return n
+}
+
+// zerosBefore counts those that p ends with.
+func zerosBefore(p []byte) int {
+	n := len(p)
+	for ; n >= 8; n -= 8 {
+		if w := binary.LittleEndian.Uint64(p[n-8:]); w != 0 {
+			return len(p) - n + bits.LeadingZeros64(w)/8
+		}
+	}
+	for n > 0 && p[n-1] == 0 {
+		n--
+	}
+	return len(p) - n
 }
 
 // file says that the stream goes on with the segments of the file base in dir,
