@@ -25,7 +25,8 @@ type Freed struct {
 }
 
 // Remove forgets images by name, on all platforms, and frees what only they
-// needed. It refuses with an [InUseError], changing nothing, when that would
+// needed. A name with a digest that the store does not list as it is means all
+// names of that repository for the image. Remove refuses with an [InUseError], changing nothing, when that would
 // take a layer from a bundle.
 func (s *Store) Remove(ctx context.Context, names ...string) (Freed, error) {
 	return s.RemovePlatform(ctx, ocispec.Platform{}, names...)
@@ -136,10 +137,12 @@ func (c *collector) removeImages(ctx context.Context, p ocispec.Platform, names 
 		func(d digest.Digest) bool { return gone.blobs[d] && !kept.blobs[d] })
 }
 
-// split parts the entries that names mean on platform p from the others.
+// split parts the entries that names mean on platform p from the others. A name
+// with a digest means all names of that image, unless it is one of them.
 func split(entries []ocispec.Descriptor, p ocispec.Platform, names []string) (out, in []ocispec.Descriptor, err error) {
 	meant := func(d ocispec.Descriptor, name string) bool {
-		return imageOf(d).matches(name) && (p.OS == "" || samePlatform(d.Platform, &p))
+		listed := slices.ContainsFunc(entries, func(e ocispec.Descriptor) bool { return nameOf(e) == name })
+		return (nameOf(d) == name || !listed && imageOf(d).matches(name)) && (p.OS == "" || samePlatform(d.Platform, &p))
 	}
 	for _, name := range names {
 		if slices.ContainsFunc(entries, func(d ocispec.Descriptor) bool { return meant(d, name) }) {

@@ -3,6 +3,7 @@ package overlay_test
 import (
 	"encoding/json"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -37,5 +38,49 @@ func TestRemovePlatform(t *testing.T) {
 	}
 	if name := idx.Manifests[0].Annotations[ocispec.AnnotationRefName]; name != "a:1" {
 		t.Errorf("other tools find it under %q", name)
+	}
+}
+
+// TestRemoveByDigest removes the name that is given, and where there is none such
+// all that the digest means.
+func TestRemoveByDigest(t *testing.T) {
+	for name, want := range map[string][]string{
+		"host/a:1":       {"host/a:2", "host/a:1@", "host/a@", "host/b@"},
+		"host/a:1@":      {"host/a:1", "host/a:2", "host/a@", "host/b@"},
+		"host/a@":        {"host/a:1", "host/a:2", "host/a:1@", "host/b@"},
+		"host/a:nosuch@": {"host/b@"},
+		"host/b:nosuch@": {"host/a:1", "host/a:2", "host/a:1@", "host/a@"},
+	} {
+		s := open(t, t.TempDir())
+		img := putImage(t, s, "host/a:1", linuxAMD64, whole("base"))
+		full := func(name string) string {
+			if strings.HasSuffix(name, "@") {
+				name += img.Manifest.Digest.String()
+			}
+			return name
+		}
+		for _, other := range []string{"host/a:2", "host/a:1@", "host/a@", "host/b@"} {
+			img.Name = full(other)
+			if err := s.Tag(t.Context(), img); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := s.Remove(t.Context(), full(name)); err != nil {
+			t.Fatal(err)
+		}
+		imgs, err := s.Images(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var left []string
+		for _, img := range imgs {
+			left = append(left, img.Name)
+		}
+		for i := range want {
+			want[i] = full(want[i])
+		}
+		if diff := cmp.Diff(sorted(want), sorted(left)); diff != "" {
+			t.Errorf("without %s (-want +got):\n%s", name, diff)
+		}
 	}
 }
