@@ -13,6 +13,7 @@ import (
 
 	"github.com/byhand/byhand/bundle"
 	"github.com/byhand/byhand/internal/serve"
+	"github.com/byhand/byhand/internal/tempfile"
 	"github.com/byhand/byhand/overlay"
 	"github.com/byhand/byhand/pull"
 	"github.com/byhand/byhand/unpack"
@@ -94,7 +95,7 @@ func exitCode(err error) int {
 		return exitUnauthorized
 	case isAny[*pull.UnreachableError](err), isAny[*pull.StatusError](err):
 		return exitUnreachable
-	case isAny[*overlay.SpaceError](err), isAny[*overlay.CorruptError](err), isStorage(err):
+	case isAny[*overlay.SpaceError](err), isAny[*overlay.CorruptError](err), isAny[*tempfile.Error](err), isStorage(err):
 		return exitStorage
 	case isAny[*unpack.FormatError](err), isAny[*unpack.LimitError](err), isAny[*unpack.EntryError](err),
 		isAny[*bundle.ConfigError](err), isAny[*bundle.RootError](err), isAny[*serve.FormatError](err):

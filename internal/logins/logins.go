@@ -75,7 +75,10 @@ func (f Finder) Find(ctx context.Context, repository string) (login Login, sourc
 		}
 		looked = append(looked, file.path)
 	}
-	source = "no credential file, looked for " + strings.Join(looked, ", ")
+	source = "no credential file"
+	if len(looked) > 0 {
+		source += ", looked for " + strings.Join(looked, ", ")
+	}
 	if len(none) > 0 {
 		source = "no login for " + host + " in " + strings.Join(none, ", ")
 	}

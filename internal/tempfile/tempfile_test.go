@@ -1,6 +1,8 @@
 package tempfile_test
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -32,7 +34,9 @@ func TestUnnamed(t *testing.T) {
 		t.Error(err)
 	}
 	t.Setenv("TMPDIR", filepath.Join(dir, "nosuch"))
-	if f, err := tempfile.Unnamed("x-"); err == nil {
-		t.Errorf("made %s", f.Name())
+	_, err = tempfile.Unnamed("x-")
+	var none *tempfile.Error
+	if !errors.As(err, &none) || none.Dir != filepath.Join(dir, "nosuch") || !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("where there is no directory: %v", err)
 	}
 }
