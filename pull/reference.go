@@ -79,12 +79,33 @@ const maxPath = 4096
 func ParseReference(s string) (Reference, error) {
 	ref, reason := parseReference(s)
 	if reason != "" {
+		if shown, ok := withoutLogin(s); ok {
+			s, reason = shown, "a name has no login in it; give that with --creds or --creds-stdin"
+		}
 		if len(s) > maxPath {
 			s = s[:64] + "…"
 		}
 		return Reference{}, &ReferenceError{Input: s, Reason: reason}
 	}
 	return ref, nil
+}
+
+// loginInName is what people know from addresses: USER:PASSWORD@HOST/NAME.
+var loginInName = regexp.MustCompile(`^((?:[a-z]+://)?[^:/@]+):.*@([^@/]+/.*)$`)
+
+// withoutLogin takes the password out of a name, which would be read on a
+// screen or in a log.
+func withoutLogin(s string) (string, bool) {
+	for _, t := range []Transport{OCI, OCIArchive, DockerArchive} {
+		if strings.HasPrefix(s, t.String()+":") {
+			return s, false // of a path
+		}
+	}
+	m := loginInName.FindStringSubmatch(s)
+	if m == nil {
+		return s, false
+	}
+	return m[1] + ":…@" + m[2], true
 }
 
 func parseReference(s string) (Reference, string) {

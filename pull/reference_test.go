@@ -239,3 +239,21 @@ func validDots(path string) bool {
 	}
 	return true
 }
+
+// A login that somebody puts into a name is not repeated.
+func TestReferenceLogin(t *testing.T) {
+	for in, want := range map[string]string{
+		"ann:s3cret@host/app:v1":             "ann:…@host/app:v1",
+		"docker://ann:s3/cr@t@host:5000/a/b": "docker://ann:…@host:5000/a/b",
+		"https://s3cret@host/app":            "https:…@host/app",
+		"app:v1@sha256:123":                  "app:v1@sha256:123",
+		"host:5000/app:v1@sha256:123":        "host:5000/app:v1@sha256:123",
+		"oci:dir@here/and:not a tag":         "oci:dir@here/and:not a tag",
+	} {
+		_, err := pull.ParseReference(in)
+		var re *pull.ReferenceError
+		if !errors.As(err, &re) || re.Input != want || strings.Contains(err.Error(), "s3") {
+			t.Errorf("%s: %v, expected %q", in, err, want)
+		}
+	}
+}
