@@ -58,11 +58,11 @@ func changesConfig(f *cli.Context) string {
 }
 
 func doRunBundle(ctx context.Context, c *call) error {
-	dir, err := filepath.Abs(c.args[0])
+	img, err := readBundle(c.args[0])
 	if err != nil {
 		return fmt.Errorf("run %s: %w", c.args[0], err)
 	}
-	img, err := readBundle(c.args[0])
+	dir, err := realPath(c.args[0])
 	if err != nil {
 		return fmt.Errorf("run %s: %w", c.args[0], err)
 	}
@@ -74,6 +74,16 @@ func doRunBundle(ctx context.Context, c *call) error {
 		return inNamespaceToRun(r.run)(ctx, c)
 	}
 	return r.run(ctx, c)
+}
+
+// realPath is the absolute path without links: runc refuses a root file system
+// whose path has one.
+func realPath(name string) (string, error) {
+	abs, err := filepath.Abs(name)
+	if err != nil {
+		return "", err
+	}
+	return filepath.EvalSymlinks(abs)
 }
 
 // readBundle tells what the bundle in dir was made from: nothing that is
