@@ -21,7 +21,16 @@ type stacked struct {
 	target string // as the process sees it
 	pid    int    // a process that has the mount, 0 for this one
 	alien  bool   // that process is an ordinary user's
+	major  int    // of the overlay's own device number
+	minor  int
 	lower  []string
+}
+
+// sameMount is what a mount and its copies in other namespaces have in common.
+type sameMount struct {
+	target       string
+	alien        bool
+	major, minor int
 }
 
 func (m stacked) String() string {
@@ -64,7 +73,19 @@ func overlays() ([]stacked, error) {
 		seen[ns] = true
 		mounts = append(mounts, overlaysOf(pid)...)
 	}
-	return mounts, nil
+	return withoutCopies(mounts), nil
+}
+
+// withoutCopies leaves the first of each mount: a new mount namespace has a copy
+// of all that the old one has, and who is to unmount something wants to hear
+// where it was mounted.
+func withoutCopies(mounts []stacked) []stacked {
+	seen := map[sameMount]bool{}
+	return slices.DeleteFunc(mounts, func(m stacked) bool {
+		key := sameMount{m.target, m.alien, m.major, m.minor}
+		defer func() { seen[key] = true }()
+		return seen[key]
+	})
 }
 
 func overlaysOf(pid int) []stacked {
@@ -93,7 +114,7 @@ func isOverlay(m *mountinfo.Info) (skip, stop bool) { return m.FSType != "overla
 func stackedOf(infos []*mountinfo.Info, pid int) []stacked {
 	mounts := make([]stacked, 0, len(infos))
 	for _, m := range infos {
-		mounts = append(mounts, stacked{target: m.Mountpoint, pid: pid, lower: lowerOf(m.VFSOptions)})
+		mounts = append(mounts, stacked{target: m.Mountpoint, pid: pid, major: m.Major, minor: m.Minor, lower: lowerOf(m.VFSOptions)})
 	}
 	return mounts
 }

@@ -70,6 +70,27 @@ func TestMountsKeepLayers(t *testing.T) {
 			})
 		}
 	}
+	t.Run("here, and copied elsewhere", func(t *testing.T) {
+		dir, target := t.TempDir(), t.TempDir()
+		a, _ := twoImages(t, dir)
+		if err := overlay.Mount(overlay.MountOptions{Lower: []string{a[0].Dir, a[1].Dir}, Target: target, ReadOnly: true}); err != nil {
+			t.Fatal(err)
+		}
+		mountElsewhere(t, 0, "true")
+		mountElsewhere(t, 0, "true")
+		s := open(t, dir)
+		_, err := s.Remove(t.Context(), "a:1")
+		if e := as[*overlay.InUseError](t, err); len(e.Users) != 1 || e.Users[0] != "the overlay mount on "+target {
+			t.Errorf("users %q, want the mount on %s alone", e.Users, target)
+		}
+		if err := unix.Unmount(target, 0); err != nil {
+			t.Fatal(err)
+		}
+		_, err = s.Remove(t.Context(), "a:1")
+		if e := as[*overlay.InUseError](t, err); len(e.Users) != 1 || !strings.Contains(e.Users[0], "of process ") {
+			t.Errorf("users %q, want one process", e.Users)
+		}
+	})
 	t.Run("elsewhere", func(t *testing.T) {
 		dir, target := t.TempDir(), t.TempDir()
 		a, _ := twoImages(t, dir)
