@@ -95,11 +95,12 @@ func verifyStacks(t *testing.T, root string, o overlay.Options, count, seed int)
 		return testtar.File(name, "", testtar.Xattr("security.capability", flags+strings.Repeat("\x01\x20\x00\x00", words)+rootID))
 	}
 	acl := func(name, id string) testtar.Entry {
-		text := "\x02\x00\x00\x00"
+		var text strings.Builder
+		text.WriteString("\x02\x00\x00\x00")
 		for _, tag := range []string{"\x01", "\x02", "\x04", "\x10", "\x20"} { // 2 is the one with an ID
-			text += tag + "\x00\x04\x00" + id
+			text.WriteString(tag + "\x00\x04\x00" + id)
 		}
-		return testtar.Dir(name, testtar.Xattr("system.posix_acl_access", text), testtar.Xattr("system.posix_acl_default", text))
+		return testtar.Dir(name, testtar.Xattr("system.posix_acl_access", text.String()), testtar.Xattr("system.posix_acl_default", text.String()))
 	}
 	if !verifyStack(t, filepath.Join(root, "attributes"), o, [][]byte{testtar.Tar(
 		capability("two", "\x01\x00\x00\x02", 4, ""), capability("malformed", "\x03\x01\x00\x03", 4, "\x00\x00\x00\x00"),
