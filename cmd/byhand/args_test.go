@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -209,6 +210,10 @@ func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) != "byhand" {
 		if code, again := testneed.PrivateMounts(); again {
 			os.Exit(code)
+		}
+		if err := testneed.ShareMounts(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
 		}
 		testneed.HeedSignals()
 	}

@@ -47,3 +47,18 @@ func PrivateMounts() (code int, again bool) {
 	fmt.Fprintln(os.Stderr, "run tests in a private mount namespace:", err)
 	return 1, true
 }
+
+// ShareMounts makes the mounts inside shared, as systemd has them: what one test
+// unmounts is gone, too, from the namespaces that containers of other tests have
+// made meanwhile, and would else be in use for as long as they last. It is for
+// tests whose programs mount nothing in a namespace that is not a slave or
+// private: that would be seen here.
+func ShareMounts() error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, ""); err != nil {
+		return fmt.Errorf("share the mounts of tests with one another: %w", err)
+	}
+	return nil
+}
