@@ -3,9 +3,9 @@ package bundle
 import "strings"
 
 func checkNames(d *draft) error {
-	for option, name := range map[string]string{"hostname": d.o.Hostname, "domainname": d.o.Domainname} {
-		if len(name) > hostnameLimit || strings.ContainsAny(name, "\x00\n/ ") {
-			return &OptionError{Option: option, Value: name, Want: "at most 64 bytes without space or slash"}
+	for _, o := range []struct{ option, name string }{{"hostname", d.o.Hostname}, {"domainname", d.o.Domainname}} {
+		if len(o.name) > hostnameLimit || strings.ContainsAny(o.name, "\x00\n/ ") {
+			return &OptionError{Option: o.option, Value: o.name, Want: "at most 64 bytes without space or slash"}
 		}
 	}
 	return nil

@@ -70,14 +70,20 @@ func parseConfig(raw []byte) (imageConfig, error) {
 // that what was checked would not be what is used.
 func (c *imageConfig) validate() error {
 	p := &c.Config
-	for field, values := range map[string][]string{
-		"config.User": {p.User}, "config.WorkingDir": {p.WorkingDir},
-		"config.Env": p.Env, "config.Entrypoint": p.Entrypoint, "config.Cmd": p.Cmd,
-		"config.Volumes": p.Volumes,
+	for _, f := range []struct {
+		name   string
+		values []string
+	}{
+		{"config.User", []string{p.User}},
+		{"config.WorkingDir", []string{p.WorkingDir}},
+		{"config.Env", p.Env},
+		{"config.Entrypoint", p.Entrypoint},
+		{"config.Cmd", p.Cmd},
+		{"config.Volumes", p.Volumes},
 	} {
-		for _, v := range values {
+		for _, v := range f.values {
 			if strings.ContainsRune(v, 0) {
-				return &ConfigError{Field: field, Want: "no NUL byte", Got: fmt.Sprintf("%q", v)}
+				return &ConfigError{Field: f.name, Want: "no NUL byte", Got: fmt.Sprintf("%q", v)}
 			}
 		}
 	}

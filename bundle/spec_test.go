@@ -45,6 +45,22 @@ func TestConfigErrors(t *testing.T) {
 	}
 }
 
+// TestFirstError has several things wrong, of which always the same is named.
+func TestFirstError(t *testing.T) {
+	for range 20 {
+		var ce *bundle.ConfigError
+		err := bundle.Check([]byte(`{"config":{"User":"\u0000","Env":["\u0000"],"Cmd":["\u0000"]}}`), bundle.Options{Host: testHost()})
+		if !errors.As(err, &ce) || ce.Field != "config.User" {
+			t.Fatalf("expected a ConfigError for config.User, found %v", err)
+		}
+		var oe *bundle.OptionError
+		err = bundle.Check([]byte(`{"config":{"Cmd":["a"]}}`), bundle.Options{Hostname: "/", Domainname: "/", Host: testHost()})
+		if !errors.As(err, &oe) || oe.Option != "hostname" {
+			t.Fatalf("expected an OptionError for hostname, found %v", err)
+		}
+	}
+}
+
 func TestPlatform(t *testing.T) {
 	for os, ok := range map[string]bool{"": true, "linux": true, "windows": false, "Linux": false, "freebsd": false} {
 		config := `{"os":"` + os + `","os.version":"10.0","architecture":"amd64","config":{"Cmd":["a"]}}`
