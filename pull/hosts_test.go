@@ -385,6 +385,16 @@ func TestLoopback(t *testing.T) {
 	}
 }
 
+// TestHeaderTwice has a header in two spellings, of which always the same counts.
+func TestHeaderTwice(t *testing.T) {
+	for range 20 {
+		f, err := parseHostsFile([]byte("server = 'https://h'\n[header]\nX-A = 'one'\nx-a = 'two'\nX-a = 'three'\n"), "/d")
+		if got := f.origin.header.Get("X-A"); got != "two" || err != nil {
+			t.Fatalf("got %q, error %v; want two", got, err)
+		}
+	}
+}
+
 func TestTLS(t *testing.T) {
 	ca := testcert.New(t)
 	clientCert, clientKey := ca.Pair("client")

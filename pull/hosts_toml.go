@@ -3,11 +3,13 @@ package pull
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/textproto"
 	"net/url"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -258,8 +260,8 @@ func parseHeader(m map[string]any) (http.Header, error) {
 		return nil, nil
 	}
 	h := make(http.Header, len(m))
-	for name, v := range m {
-		values, err := stringList(v)
+	for _, name := range slices.Sorted(maps.Keys(m)) { // of names that differ in case the same one counts always
+		values, err := stringList(m[name])
 		if err != nil {
 			return nil, fmt.Errorf("%s: wants a string or a list of strings", name)
 		}
