@@ -30,7 +30,11 @@ func (d *Decoder) fast() state {
 		return fastBMI2(d, &repeats)
 	}
 	_ = d.side.data[d.side.at:]
+	at, phase := d.side.at, d.side.phase
 	s := fastAside(d, &repeats, &d.side)
+	if d.side.at != at || d.side.phase != phase {
+		d.side.idle = -d.pos // the rest of the chunk counts
+	}
 	if d.side.at == len(d.side.data) {
 		d.Pause()
 	}

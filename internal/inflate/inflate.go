@@ -107,6 +107,7 @@ func (d *Decoder) finish() error {
 // more gets the next chunk of input.
 func (d *Decoder) more() bool {
 	for d.pos >= len(d.in) && !d.eof {
+		d.keepUp()
 		d.in, d.pos = d.src.Next(), 0
 		d.eof = d.in == nil
 	}

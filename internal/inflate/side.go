@@ -53,6 +53,26 @@ func (d *Decoder) aside() bool {
 	return true
 }
 
+// patience is how many bytes of input a decoder takes in before it does some work
+// although there is nothing to do it beside.
+const patience = 64 << 10
+
+// keepUp does some work if fast did none for a while: among stored blocks, behind
+// the last member, or in a header without end. Others wait for the hash, and a
+// decoder that never waits itself would keep it from them.
+func (d *Decoder) keepUp() {
+	if d.companion == nil {
+		return
+	}
+	if d.side.idle += len(d.in); d.side.idle < patience {
+		return
+	}
+	d.side.idle = 0
+	if d.aside() {
+		d.Pause()
+	}
+}
+
 // sideHash is a hash that is computed aside.
 type sideHash struct {
 	state   [8]uint32  // within the block
@@ -65,6 +85,8 @@ type sideHash struct {
 	hash hash.Hash // nil: nothing is under way
 	rest []byte    // less than a block, after data
 	lane sha256pair.Lane
+
+	idle int // bytes of input since fast last hashed anything
 }
 
 // begin takes on a hash.

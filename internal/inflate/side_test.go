@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"hash"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 
@@ -183,6 +184,7 @@ type endless struct {
 	hash hash.Hash
 	data []byte
 	left int
+	done func() // nil: nobody is told
 }
 
 func (e *endless) Work() (hash.Hash, []byte) {
@@ -194,4 +196,61 @@ func (e *endless) Work() (hash.Hash, []byte) {
 	return e.hash, e.data[:n]
 }
 
-func (e *endless) Done() {}
+func (e *endless) Done() {
+	if e.done != nil {
+		e.done()
+	}
+}
+
+// TestAccompanyStored has work under way when there are no more symbols to decode
+// beside it: it is done a chunk of input or two later, and so is what there is to
+// do then.
+func TestAccompanyStored(t *testing.T) {
+	if !inflate.CanAside || !sha256pair.Available() {
+		t.Skip("this processor does not hash on the side")
+	}
+	text := make([]byte, 4000)
+	for i := range text {
+		text[i] = "0123456789abcdef"[noise().memory[i]&15]
+	}
+	header := []byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0}
+	named := []byte{0x1f, 0x8b, 8, 8, 0, 0, 0, 0, 0, 0}
+	symbols := deflate(t, text, 6)
+	trailer := make([]byte, 8)
+	block := append([]byte{0, 0xff, 0xff, 0, 0}, make([]byte, 0xffff)...)
+	for name, rest := range map[string][]byte{
+		"stored blocks":    slices.Concat(trailer, header, bytes.Repeat(block, 10)),
+		"a name":           slices.Concat(trailer, named, bytes.Repeat([]byte{'x'}, 600_000)),
+		"zeros at the end": slices.Concat(trailer, make([]byte, 600_000)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			src := &counted{slicer{slices.Concat(header, symbols, rest)}, 0}
+			work := &endless{hash: sha256.New(), data: make([]byte, 64<<10), left: 256 << 10}
+			done, chunks := 0, 0
+			work.done = func() { done, chunks = done+1, src.chunks }
+			d := inflate.NewDecoder(src, &collector{size: 64 << 10})
+			d.Accompany(work)
+			_, _ = d.Gunzip() // it may end too early
+			if done != 4 || chunks > 15 {
+				t.Errorf("%d of 4 pieces are done, the last after %d of %d chunks", done, chunks, src.chunks)
+			}
+		})
+	}
+}
+
+// counted is a source of chunks of 30 kB.
+type counted struct {
+	slicer
+	chunks int
+}
+
+func (c *counted) Next() []byte {
+	c.chunks++
+	n := min(len(c.data), 30_000)
+	if n == 0 {
+		return nil
+	}
+	part := slicer{c.data[:n]}
+	c.data = c.data[n:]
+	return part.Next()
+}
