@@ -38,6 +38,7 @@ func (a *aside) Work() (hash.Hash, []byte) {
 		a.stream = h.longest()
 	}
 	if a.stream == nil {
+		h.employ(false) // it may have left what nobody else was told of
 		return nil, nil
 	}
 	h.take(a.stream)

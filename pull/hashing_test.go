@@ -155,6 +155,54 @@ func TestHashersDecoderWaits(t *testing.T) {
 	}
 }
 
+// What a decoder gives back, and does not take again, is for a worker: here of a
+// stream that has ended, after the other decoder that made processors scarce has
+// begun to wait.
+func TestHashersLeftOver(t *testing.T) {
+	h, ring := newHashers(), newRing(newBlockPool(), 2)
+	h.limit = 2
+	s := h.begin(digest.FromString("anything"))
+	first, other := testAside(t, h), testAside(t, h)
+	for range 2 {
+		b, err := ring.get(t.Context(), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.data = b.room()
+		s.add(b)
+	}
+	s.end()
+	hash, data := first.Work()
+	if hash == nil {
+		t.Fatal("there is no work")
+	}
+	other.pause()
+	if _, err := hash.Write(data); err != nil {
+		t.Fatal(err)
+	}
+	first.Done()
+	if hash, _ := first.Work(); hash == nil {
+		select {
+		case <-s.done:
+		case <-time.After(20 * time.Second):
+			t.Error("nobody hashes what is left")
+		}
+	}
+	first.pause()
+	<-s.done
+	checkIdle(t, h)
+}
+
+// testAside is a decoder whose reader is never behind.
+func testAside(t *testing.T, h *hashers) *aside {
+	t.Helper()
+	a := h.accompany(inflate.NewDecoder(nil, nil), func() bool { return false })
+	if a == nil {
+		t.Skip("this processor does not hash on the side")
+	}
+	return a
+}
+
 type sourceFunc func() []byte
 
 func (f sourceFunc) Next() []byte { return f() }
