@@ -122,12 +122,26 @@ func (s *session) verify(ctx context.Context, ref pull.Reference, rec overlay.Im
 	}
 	if !report.OK() {
 		// What another process was removing is not damaged.
-		if _, gone := s.store.Find(ctx, ref.String(), ocispec.Platform{}); errors.Is(gone, fs.ErrNotExist) {
+		if gone := s.stillListed(ctx, rec); gone != nil {
 			return nil, gone
 		}
 	}
 	s.explainChecks(ctx, ref, report)
 	return report, nil
+}
+
+// stillListed returns an error if the store does not list rec any more.
+func (s *session) stillListed(ctx context.Context, rec overlay.Image) error {
+	images, err := s.store.Images(ctx)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(images, func(img overlay.Image) bool {
+		return img.Name == rec.Name && img.Manifest.Digest == rec.Manifest.Digest
+	}) {
+		return &overlay.NotFoundError{Name: rec.Name + ", manifest " + rec.Manifest.Digest.String() + ","}
+	}
+	return nil
 }
 
 // repair fetches what does not match, and only that.

@@ -13,12 +13,20 @@ import (
 )
 
 // TestVerifyRemoved has another process remove the image between the look at
-// the list and the look at the layers: it is gone then, not damaged.
+// the list and the look at the layers: it is gone then, not damaged. The same
+// where the name means something else since.
 func TestVerifyRemoved(t *testing.T) {
+	for name, again := range map[string]bool{"removed": false, "pulled anew": true} {
+		t.Run(name, func(t *testing.T) { testVerifyRemoved(t, again) })
+	}
+}
+
+func testVerifyRemoved(t *testing.T, again bool) {
+	t.Helper()
 	image, store := filepath.Join(t.TempDir(), "image"), filepath.Join(t.TempDir(), "store")
 	buildImage(t, image, map[string]any{"os": "linux"}, [][]byte{testtar.Tar(testtar.File("f", "1"))})
 	name := "oci:" + image
-	inSession(t, store, func(ctx context.Context, s *session) error {
+	add := func(ctx context.Context, s *session) error {
 		img, err := s.resolve(ctx, name)
 		if err != nil {
 			return err
@@ -30,7 +38,8 @@ func TestVerifyRemoved(t *testing.T) {
 			return err
 		}
 		return s.tag(ctx, img)
-	})
+	}
+	inSession(t, store, add)
 	inSession(t, store, func(ctx context.Context, s *session) error {
 		ref, err := s.parse(name)
 		if err != nil {
@@ -44,6 +53,13 @@ func TestVerifyRemoved(t *testing.T) {
 			_, err := other.store.Remove(ctx, ref.String())
 			return err
 		})
+		if again {
+			if err := os.RemoveAll(image); err != nil {
+				return err
+			}
+			buildImage(t, image, map[string]any{"os": "linux"}, [][]byte{testtar.Tar(testtar.File("f", "2"))})
+			inSession(t, store, add)
+		}
 		if report, err := s.verify(ctx, ref, rec); !isAny[*overlay.NotFoundError](err) {
 			t.Errorf("verify what was removed: %+v, %v", report, err)
 		}
