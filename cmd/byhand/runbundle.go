@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -114,11 +115,10 @@ type bundleRun struct {
 }
 
 func (r bundleRun) run(ctx context.Context, c *call) (err error) {
-	mounted, err := mountinfo.Mounted(filepath.Join(r.dir, "rootfs"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("run %s: %w", r.dir, err)
+	mount, err := r.wantsMount()
+	if err != nil {
+		return err
 	}
-	mount := r.img.RootFS == bundle.RootFSOverlay && !mounted
 	lock, err := lockBundle(r.dir, mount)
 	if errors.Is(err, errInUse) {
 		err = fmt.Errorf("%w; an overlay that several containers share is mounted first, with byhand overlay mount", err)
@@ -128,6 +128,10 @@ func (r bundleRun) run(ctx context.Context, c *call) (err error) {
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
 	if mount {
+		// Somebody may have mounted it before the lock was there.
+		if mount, err = r.wantsMount(); err != nil || !mount {
+			return cmp.Or(err, fmt.Errorf("run %s: %w", r.dir, errInUse))
+		}
 		o, err := overlay.BundleMount(r.dir)
 		if err == nil {
 			err = checkLayers(ctx, r.dir, o)
@@ -148,6 +152,15 @@ func (r bundleRun) run(ctx context.Context, c *call) (err error) {
 		return err
 	}
 	return c.startWith(ctx, start{config: tmp.dir, bundle: r.dir, mount: mount, scratch: true})
+}
+
+// wantsMount says whether the run has to mount the bundle's overlay for itself.
+func (r bundleRun) wantsMount() (bool, error) {
+	mounted, err := mountinfo.Mounted(filepath.Join(r.dir, "rootfs"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, fmt.Errorf("run %s: %w", r.dir, err)
+	}
+	return r.img.RootFS == bundle.RootFSOverlay && !mounted, nil
 }
 
 // command makes another command line of the one in config.json, as --entrypoint
