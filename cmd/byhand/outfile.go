@@ -71,10 +71,7 @@ func writeBeside(path, target string, old fs.FileInfo, write func(io.Writer) err
 	}
 	mode := fs.FileMode(0o666&^sys.Umask()) | 0o600
 	if old != nil {
-		mode = old.Mode().Perm()
-		if st, ok := old.Sys().(*syscall.Stat_t); ok {
-			_ = f.Chown(int(st.Uid), int(st.Gid))
-		}
+		mode = takePlace(f, old)
 	}
 	err = f.Chmod(mode)
 	if err == nil {
@@ -135,4 +132,15 @@ func descriptor(path string) (fd int, target string, ok bool) {
 		path = link
 	}
 	return 0, path, false
+}
+
+// takePlace gives f the owner of old, as far as the caller may, and returns the
+// mode that old had: without what it let a group do that is not f's.
+func takePlace(f interface{ Chown(uid, gid int) error }, old fs.FileInfo) fs.FileMode {
+	mode := old.Mode().Perm()
+	st, ok := old.Sys().(*syscall.Stat_t)
+	if ok && f.Chown(int(st.Uid), int(st.Gid)) != nil && f.Chown(-1, int(st.Gid)) != nil {
+		mode &^= 0o070
+	}
+	return mode
 }
