@@ -14,30 +14,31 @@ import (
 )
 
 // companion has two hashes to compute, in pieces of any size, each before a
-// forbidden page. Now and then it has nothing to do.
+// forbidden page and gone once it is done. Now and then it has nothing to do.
 type companion struct {
 	t       testing.TB
 	r       *rand.Rand
 	got     [2]hash.Hash
 	want    [2]hash.Hash
+	memory  fence
 	pending []byte
 	at      int // of the hash under way
 	blocks  int // that were handed out
 }
 
 // noise is what is hashed.
-var noise = sync.OnceValue(func() fence {
-	f := getFence(64 << 10)
+var noise = sync.OnceValue(func() []byte {
+	b := make([]byte, 64<<10)
 	r := rand.New(rand.NewPCG(3, 5))
-	for i := range f.memory {
-		f.memory[i] = byte(r.Uint32())
+	for i := range b {
+		b[i] = byte(r.Uint32())
 	}
-	return f
+	return b
 })
 
 func newCompanion(t testing.TB, seed uint64) *companion {
 	t.Helper()
-	c := &companion{t: t, r: rand.New(rand.NewPCG(seed, 7))}
+	c := &companion{t: t, r: rand.New(rand.NewPCG(seed, 7)), memory: getFence(64 << 10)}
 	for i := range c.got {
 		c.got[i], c.want[i] = sha256.New(), sha256.New()
 	}
@@ -60,7 +61,8 @@ func (c *companion) Work() (hash.Hash, []byte) {
 		n = sha256pair.BlockSize * c.r.IntN(40)
 	}
 	c.at = c.r.IntN(len(c.got))
-	c.pending = noise().last(n)
+	c.pending = c.memory.last(n)
+	copy(c.pending, noise())
 	c.blocks += n / sha256pair.BlockSize
 	return c.got[c.at], c.pending
 }
@@ -69,13 +71,15 @@ func (c *companion) Done() {
 	if c.pending == nil {
 		c.t.Error("work is done that was not asked for")
 	}
-	c.want[c.at].Write(c.pending)
+	c.want[c.at].Write(noise()[:len(c.pending)])
+	clear(c.pending)
 	c.pending = nil
 }
 
 // check compares the digests, once the decoder is at its end.
 func (c *companion) check() {
 	c.t.Helper()
+	defer c.memory.put()
 	if c.pending != nil {
 		c.t.Error("work was left undone")
 	}
@@ -211,7 +215,7 @@ func TestAccompanyStored(t *testing.T) {
 	}
 	text := make([]byte, 4000)
 	for i := range text {
-		text[i] = "0123456789abcdef"[noise().memory[i]&15]
+		text[i] = "0123456789abcdef"[noise()[i]&15]
 	}
 	header := []byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0}
 	named := []byte{0x1f, 0x8b, 8, 8, 0, 0, 0, 0, 0, 0}
