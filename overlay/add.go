@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -16,8 +17,9 @@ import (
 
 // AddOptions configures [Store.AddAll]. The zero value is ready to use.
 type AddOptions struct {
-	// Jobs is how many layers are fetched and unpacked at once; 0 is the
-	// number of CPUs, at least 4.
+	// Jobs is how many layers are fetched and unpacked at once at most; 0 is
+	// the number of CPUs, at least 4. There are more than CPUs only while
+	// these have little to do, as the network is slow.
 	Jobs int
 	// Damaged reports whether an error that ended a source's stream says that
 	// its content was not what it should be. Such a layer is fetched once
@@ -81,6 +83,7 @@ type adder struct {
 	chains  []ChainID
 	tasks   []*task
 	slots   *slots
+	more    int // slots that are added while processors are idle
 	damaged func(error) bool
 	worked  bool // some layer was not there
 }
@@ -120,7 +123,8 @@ func (s *Store) newAdder(ctx context.Context, srcs []Source, o AddOptions) (*add
 	if o.Jobs <= 0 {
 		o.Jobs = max(leastJobs, runtime.GOMAXPROCS(0))
 	}
-	a.slots = newSlots(o.Jobs)
+	first := min(o.Jobs, max(2, runtime.GOMAXPROCS(0)))
+	a.slots, a.more = newSlots(first), o.Jobs-first
 	if err := s.lease(ctx, layerLeases(a.chains)...); err != nil {
 		return nil, err
 	}
@@ -153,6 +157,7 @@ func (a *adder) run(ctx context.Context) error {
 	a.worked = len(todo) > 0
 	slices.SortStableFunc(todo, func(x, y *task) int { return cmp.Compare(y.size, x.size) })
 	g, ctx := errgroup.WithContext(ctx)
+	defer a.widen(ctx)()
 	for _, t := range todo {
 		if t.twin != nil {
 			g.Go(func() error { return t.fail(t.follow(ctx)) })
@@ -162,6 +167,27 @@ func (a *adder) run(ctx context.Context) error {
 		g.Go(func() error { return t.fail(t.run(ctx, turn)) })
 	}
 	return g.Wait()
+}
+
+// idleCheck is how often it is looked whether one more layer at once is worth it.
+const idleCheck = 50 * time.Millisecond
+
+// widen begins as many layers at once as there are processors, whose caches then
+// hold their blocks, and one more whenever those wait for the network instead. It
+// lasts until the function is called.
+func (a *adder) widen(ctx context.Context) (end func()) {
+	if a.more == 0 {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	ticker := time.NewTicker(idleCheck)
+	var done sync.WaitGroup
+	done.Go(func() { a.slots.widen(ctx, a.more, ticker.C, idleness()) })
+	return func() {
+		ticker.Stop()
+		cancel()
+		done.Wait()
+	}
 }
 
 // present finds the layer in the store.

@@ -74,6 +74,56 @@ func TestLockDir(t *testing.T) {
 	_ = c.Close()
 }
 
+// A slot more comes at each tick that finds the processors idle, to the limit.
+func TestSlotsWiden(t *testing.T) {
+	s := newSlots(1)
+	var turns []*turn
+	for range 5 {
+		turns = append(turns, s.ask(1))
+	}
+	ready := func() (n int) {
+		for _, tu := range turns {
+			select {
+			case <-tu.ready:
+				n++
+			default:
+			}
+		}
+		return n
+	}
+	ticks, answers := make(chan time.Time), make(chan bool)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.widen(ctx, 3, ticks, func() bool { return <-answers })
+	}()
+	for i, tt := range []struct {
+		idle bool
+		want int
+	}{{false, 1}, {true, 2}, {false, 2}, {true, 3}} {
+		ticks <- time.Time{}
+		answers <- tt.idle
+		if i < 3 {
+			ticks <- time.Time{} // so that the answer has counted
+			answers <- false
+		} else {
+			cancel()
+			<-ended
+		}
+		if got := ready(); got != tt.want {
+			t.Errorf("after answer %d: %d turns, want %d", i+1, got, tt.want)
+		}
+	}
+	turns[0].end()
+	if got := ready(); got != 4 {
+		t.Errorf("one ended: %d turns, want 4", got)
+	}
+	full := newSlots(1)
+	full.widen(t.Context(), 0, nil, nil) // returns
+}
+
 func TestSlots(t *testing.T) {
 	s := newSlots(2)
 	sizes := []int64{5, 1, 3, 9, 3, 7}

@@ -20,7 +20,7 @@ func globalFlags() []cli.Flag {
 			DefaultText: "this machine's",
 		},
 		&cli.IntFlag{
-			Name: "jobs", Usage: "fetch and unpack `N` layers at once", Value: defaultJobs,
+			Name: "jobs", Usage: "fetch and unpack up to `N` layers at once", Value: defaultJobs,
 		},
 		&cli.BoolFlag{Name: "sync", Usage: "wait for the disk before a layer or a bundle counts"},
 		&cli.StringSliceFlag{
