@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -167,27 +166,6 @@ func (a *adder) run(ctx context.Context) error {
 		g.Go(func() error { return t.fail(t.run(ctx, turn)) })
 	}
 	return g.Wait()
-}
-
-// idleCheck is how often it is looked whether one more layer at once is worth it.
-const idleCheck = 50 * time.Millisecond
-
-// widen begins as many layers at once as there are processors, whose caches then
-// hold their blocks, and one more whenever those wait for the network instead. It
-// lasts until the function is called.
-func (a *adder) widen(ctx context.Context) (end func()) {
-	if a.more == 0 {
-		return func() {}
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	ticker := time.NewTicker(idleCheck)
-	var done sync.WaitGroup
-	done.Go(func() { a.slots.widen(ctx, a.more, ticker.C, idleness()) })
-	return func() {
-		ticker.Stop()
-		cancel()
-		done.Wait()
-	}
 }
 
 // present finds the layer in the store.

@@ -26,8 +26,8 @@ type Freed struct {
 
 // Remove forgets images by name, on all platforms, and frees what only they
 // needed. A name with a digest that the store does not list as it is means all
-// names of that repository for the image. Remove refuses with an [InUseError], changing nothing, when that would
-// take a layer from a bundle.
+// names of that repository for the image. Remove refuses with an [InUseError],
+// changing nothing, when that would take a layer from a bundle.
 func (s *Store) Remove(ctx context.Context, names ...string) (Freed, error) {
 	return s.RemovePlatform(ctx, ocispec.Platform{}, names...)
 }

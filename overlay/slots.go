@@ -2,11 +2,7 @@ package overlay
 
 import (
 	"context"
-	"runtime"
 	"sync"
-	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // slots hands out a bounded number of turns, the largest asker first.
@@ -91,42 +87,4 @@ func (s *slots) give() {
 	next := s.queue[0]
 	s.queue = s.queue[1:]
 	close(next.ready)
-}
-
-// widen gives n more turns, one at each tick by which idle says that processors
-// have had nothing to do.
-func (s *slots) widen(ctx context.Context, n int, ticks <-chan time.Time, idle func() bool) {
-	for n > 0 {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticks:
-		}
-		if idle() {
-			s.mu.Lock()
-			s.give()
-			s.mu.Unlock()
-			n--
-		}
-	}
-}
-
-// idleness returns a function that reports whether the process has used less
-// than half of the processors' time since it was called last.
-func idleness() func() bool {
-	last, used := time.Now(), processTime()
-	return func() bool {
-		passed, took := time.Since(last), processTime()-used
-		last, used = last.Add(passed), used+took
-		return took < passed*time.Duration(runtime.GOMAXPROCS(0))/2
-	}
-}
-
-// processTime is what the process has taken of all processors.
-func processTime() time.Duration {
-	var r unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &r); err != nil {
-		return 0 // as if it were idle: more layers at once do no harm
-	}
-	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }

@@ -195,7 +195,8 @@ func (h *hashers) next() (first, second *hashing) {
 
 // take makes the first block of s the caller's.
 func (h *hashers) take(s *hashing) {
-	h.waiting = slices.Delete(h.waiting, slices.Index(h.waiting, s), slices.Index(h.waiting, s)+1)
+	i := slices.Index(h.waiting, s)
+	h.waiting = slices.Delete(h.waiting, i, i+1)
 	s.current = s.blocks[0]
 	s.blocks = slices.Delete(s.blocks, 0, 1)
 }

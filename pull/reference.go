@@ -96,10 +96,8 @@ var loginInName = regexp.MustCompile(`^((?:[a-z]+://)?[^:/@]+):.*@([^@/]+/.*)$`)
 // withoutLogin takes the password out of a name, which would be read on a
 // screen or in a log.
 func withoutLogin(s string) (string, bool) {
-	for _, t := range []Transport{OCI, OCIArchive, DockerArchive} {
-		if strings.HasPrefix(s, t.String()+":") {
-			return s, false // of a path
-		}
+	if t, _ := cutTransport(s); t != Registry {
+		return s, false // of a path
 	}
 	m := loginInName.FindStringSubmatch(s)
 	if m == nil {

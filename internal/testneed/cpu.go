@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/byhand/byhand/internal/sys"
 )
 
 // CPUTime returns the processor time that this process has had, or would have
@@ -13,9 +13,9 @@ import (
 // other processes as well.
 func CPUTime(t testing.TB) time.Duration {
 	t.Helper()
-	var u unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+	took, err := sys.CPUTime()
+	if err != nil {
 		t.Fatal(err)
 	}
-	return time.Duration(u.Utime.Nano()+u.Stime.Nano()) / raceFactor
+	return took / raceFactor
 }
