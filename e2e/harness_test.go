@@ -64,7 +64,7 @@ func build(dir string) error {
 		return err
 	}
 	if _, err := demo.Build(shared.image, demo.Options{
-		Tag: "v1", Programs: map[string][]byte{runtime.GOARCH: program},
+		Tag: "v1", Programs: map[string][]byte{runtime.GOARCH: program}, Hostname: "e2e",
 	}); err != nil {
 		return err
 	}

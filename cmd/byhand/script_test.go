@@ -81,7 +81,10 @@ func TestScript(t *testing.T) {
 	})
 }
 
-// buildDemo writes the demo image, for this machine and one other, to dir.
+// buildDemo writes the demo image, for this machine and one other, to dir. Its
+// layers are no other package's: a mount by relative names, or in a mount
+// namespace where others see no such directory, counts for all stores that have
+// the layers, and the tests of several packages run at once.
 func buildDemo(t *testing.T, dir string) {
 	t.Helper()
 	other := "arm64"
@@ -97,7 +100,7 @@ func buildDemo(t *testing.T, dir string) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := demo.Build(dir, demo.Options{Programs: programs, Tag: "v1"}); err != nil {
+	if _, err := demo.Build(dir, demo.Options{Programs: programs, Tag: "v1", Hostname: "cmds"}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -26,6 +26,9 @@ type Options struct {
 	Programs map[string][]byte
 	// Tag is the image's name in the layout; empty is "latest".
 	Tag string
+	// Hostname is the content of /etc/hostname, in the lowest layer; empty is
+	// "demo". Images that differ in it have no chain ID in common.
+	Hostname string
 }
 
 // Build writes the image as an OCI image layout into dir, which it makes if
@@ -35,6 +38,9 @@ func Build(dir string, o Options) (ocispec.Descriptor, error) {
 	if o.Tag == "" {
 		o.Tag = "latest"
 	}
+	if o.Hostname == "" {
+		o.Hostname = "demo"
+	}
 	if len(o.Programs) == 0 {
 		o.Programs = map[string][]byte{runtime.GOARCH: []byte("no program\n")}
 	}
@@ -42,7 +48,7 @@ func Build(dir string, o Options) (ocispec.Descriptor, error) {
 		return ocispec.Descriptor{}, err
 	}
 	l := layout{dir}
-	root, err := l.images(o.Programs)
+	root, err := l.images(o)
 	if err != nil {
 		return root, err
 	}
@@ -69,10 +75,10 @@ type layout struct{ dir string }
 
 // images writes one image for each architecture, and the index if there are
 // several.
-func (l layout) images(programs map[string][]byte) (ocispec.Descriptor, error) {
+func (l layout) images(o Options) (ocispec.Descriptor, error) {
 	var manifests []ocispec.Descriptor
-	for _, arch := range slices.Sorted(maps.Keys(programs)) {
-		d, err := l.image(arch, programs[arch])
+	for _, arch := range slices.Sorted(maps.Keys(o.Programs)) {
+		d, err := l.image(arch, layers(o.Programs[arch], o.Hostname))
 		if err != nil {
 			return d, err
 		}
@@ -86,14 +92,14 @@ func (l layout) images(programs map[string][]byte) (ocispec.Descriptor, error) {
 	})
 }
 
-func (l layout) image(arch string, program []byte) (ocispec.Descriptor, error) {
+func (l layout) image(arch string, parts []layer) (ocispec.Descriptor, error) {
 	config := imageConfig(arch)
 	manifest := ocispec.Manifest{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest,
 		Annotations: map[string]string{ocispec.AnnotationTitle: "byhand demo"},
 	}
 	created := epoch()
-	for _, part := range layers(program) {
+	for _, part := range parts {
 		config.History = append(config.History, ocispec.History{
 			Created: &created, CreatedBy: part.createdBy, EmptyLayer: part.entries == nil,
 		})

@@ -42,6 +42,24 @@ func blob(t *testing.T, dir string, d ocispec.Descriptor) []byte {
 	return data
 }
 
+// TestHostname is what tests rely on whose layers must be nobody else's.
+func TestHostname(t *testing.T) {
+	base := map[digest.Digest]string{}
+	for _, name := range []string{"", "one", "two"} {
+		dir := t.TempDir()
+		root, err := demo.Build(dir, demo.Options{Hostname: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		config := read[ocispec.Image](t, dir, read[ocispec.Manifest](t, dir, root).Config)
+		lowest := config.RootFS.DiffIDs[0]
+		if same, ok := base[lowest]; ok {
+			t.Errorf("hostnames %q and %q have the lowest layer %s", same, name, lowest)
+		}
+		base[lowest] = name
+	}
+}
+
 func TestBuild(t *testing.T) {
 	dir := t.TempDir()
 	root, err := demo.Build(dir, demo.Options{Programs: map[string][]byte{"amd64": []byte("program")}})

@@ -25,9 +25,9 @@ type layer struct {
 }
 
 // layers gives the history, base first.
-func layers(program []byte) []layer {
+func layers(program []byte, hostname string) []layer {
 	return []layer{
-		base(),
+		base(hostname),
 		files("COPY hello /usr/bin/hello, linked to /usr/bin/look",
 			file("usr/bin/hello", 0o755, string(program)),
 			hardLink("usr/bin/look", "usr/bin/hello"),
@@ -59,7 +59,7 @@ func layers(program []byte) []layer {
 }
 
 // base has the directories that a container needs and the names of its users.
-func base() layer {
+func base(hostname string) layer {
 	return files("ADD directories, /etc/passwd and /etc/group",
 		dir("usr", 0o755, 0), dir("usr/bin", 0o755, 0),
 		symlink("bin", "usr/bin"),
@@ -71,7 +71,7 @@ func base() layer {
 			fmt.Sprintf("demo:x:%d:%d:Demo user:/home/demo:/bin/hello\n", userID, groupID)),
 		file("etc/group", 0o644, "root:x:0:\n"+fmt.Sprintf("demo:x:%d:\nnotes:x:1001:demo\n", groupID)),
 		file("etc/motd", 0o644, "the lowest layer's text, which the top layer replaces\n"),
-		file("etc/hostname", 0o644, "demo\n"),
+		file("etc/hostname", 0o644, hostname+"\n"),
 	)
 }
 
