@@ -48,24 +48,40 @@ func parseStat(text []byte) (procStat, error) {
 	return procStat{state: fields[0][0], flags: flags}, nil
 }
 
-// defaultAction says whether sig would have its default action in process
-// pid: it is neither handled, nor ignored, nor blocked to be taken later, and
-// the process has not ended by itself.
-func defaultAction(pid, sig int) bool {
+// reaction is what becomes of a signal that a process gets.
+type reaction int
+
+const (
+	ownReaction     reaction = iota // it handles or ignores the signal, or has ended
+	blockedReaction                 // it has the signal blocked, and no handler
+	pendingReaction                 // the same, and one has come
+	defaultReaction                 // the signal's default action
+)
+
+// reactionTo tells what process pid would do with sig now.
+func reactionTo(pid, sig int) reaction {
 	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
-	if err != nil || bytes.Contains(text, []byte("\nState:\tZ")) {
-		return false
+	if err != nil {
+		return ownReaction
 	}
-	for _, set := range []string{"\nSigBlk:\t", "\nSigIgn:\t", "\nSigCgt:\t"} {
-		_, rest, ok := strings.Cut(string(text), set)
-		if !ok {
-			return false
-		}
+	return parseReaction(string(text), sig)
+}
+
+// parseReaction reads proc_pid_status(5).
+func parseReaction(status string, sig int) reaction {
+	has := func(name string) bool {
+		_, rest, _ := strings.Cut(status, "\n"+name+":\t")
 		hex, _, _ := strings.Cut(rest, "\n")
 		mask, err := strconv.ParseUint(hex, 16, 64)
-		if err != nil || mask&(1<<(sig-1)) != 0 {
-			return false
-		}
+		return err == nil && mask&(1<<(sig-1)) != 0
 	}
-	return true
+	switch {
+	case strings.Contains(status, "\nState:\tZ"), !strings.Contains(status, "\nSigCgt:\t"), has("SigIgn"), has("SigCgt"):
+		return ownReaction
+	case !has("SigBlk"):
+		return defaultReaction
+	case has("ShdPnd"):
+		return pendingReaction
+	}
+	return blockedReaction
 }

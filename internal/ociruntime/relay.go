@@ -76,11 +76,51 @@ func (s *supervisor) endUnlessStarted(sig int) {
 // not asked for it, so what would have ended an ordinary process is done
 // for it.
 func (s *supervisor) deliver(sig int) {
-	if slices.Contains(ending, sig) && sig != int(unix.SIGKILL) && defaultAction(s.pid, sig) {
-		s.killed = sig
-		sig = int(unix.SIGKILL)
+	if slices.Contains(ending, sig) && sig != int(unix.SIGKILL) {
+		switch reactionTo(s.pid, sig) {
+		case defaultReaction:
+			s.killed = sig
+			sig = int(unix.SIGKILL)
+		case blockedReaction, pendingReaction:
+			go s.watch(s.pid, sig)
+		}
 	}
 	_ = unix.Kill(s.pid, unix.Signal(sig)) // it may have ended just now; it is not reaped under s.mu
+}
+
+// watch ends the container if its first process, pid, which had sig blocked when
+// it came, has no other use for it: the C library blocks all signals around a
+// fork, say, and what the process unblocks then has its default action, for which
+// the kernel drops it. Who has it blocked for good takes it with sigwait(3).
+func (s *supervisor) watch(pid, sig int) {
+	const looks = 10 // about a second, after it was taken or dropped
+	pause := time.Millisecond
+	for n := 0; n < looks; {
+		time.Sleep(pause)
+		pause = min(2*pause, 100*time.Millisecond)
+		switch s.look(pid, sig) {
+		case blockedReaction:
+			n++
+		case pendingReaction:
+		default:
+			return
+		}
+	}
+}
+
+// look returns what pid would do with sig, and ends the container where that is
+// the default action.
+func (s *supervisor) look(pid, sig int) reaction {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pid != pid {
+		return ownReaction
+	}
+	r := reactionTo(pid, sig)
+	if r == defaultReaction {
+		s.endLocked(sig)
+	}
+	return r
 }
 
 // end gives the run up: the container is killed, and what leads to it is
