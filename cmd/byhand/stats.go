@@ -23,7 +23,7 @@ type summary struct {
 	Image     string        `json:"image"`
 	Digest    digest.Digest `json:"digest"` // of the manifest
 	Directory string        `json:"directory,omitempty"`
-	LowerDirs []string      `json:"lowerDirs,omitempty"` // base first
+	LowerDirs []string      `json:"lowerDirs,omitzero"` // base first; nil for pull, which makes none
 	Layers    []layerStats  `json:"layers"`
 	Total     totalStats    `json:"total"`
 }
@@ -144,12 +144,13 @@ func (t *totalStats) add(l layerStats) {
 }
 
 // printResult ends a command that made something of an image: plain is what it
-// prints, lines of text, or with --json everything that is known.
+// prints, lines of text, or with --json everything that is known. layers is nil
+// where the command unpacks nothing.
 func (s *session) printResult(img *pull.Image, dir string, layers []overlay.Layer, plain ...any) error {
 	if s.flags.Bool("json") {
 		sum := s.stats.summarize(img)
 		sum.Directory = dir
-		if len(layers) > 0 {
+		if layers != nil {
 			sum.LowerDirs = dirs(layers)
 		}
 		return s.printJSON(sum)
