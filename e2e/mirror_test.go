@@ -40,7 +40,7 @@ func TestMirror(t *testing.T) {
 			return err == nil && strings.Contains(string(requests), want)
 		})
 	}
-	wantCode(t, l.byhand("--hosts-dir", l.path("none"), "pull", "registry.invalid/org/demo:v1"), 6, "registry.invalid")
+	wantCode(t, l.byhand("--hosts-dir", "", "pull", "registry.invalid/org/demo:v1"), 6, "registry.invalid")
 }
 
 // nginx starts one that passes all on to upstream; it gives its address and

@@ -33,7 +33,9 @@ type Client struct {
 
 	// HostsDirs are directories with HOST/hosts.toml files that name mirrors,
 	// as containerd reads them; the first that knows the host decides. Nil
-	// means /etc/byhand/certs.d and /etc/containerd/certs.d; empty, none.
+	// means /etc/byhand/certs.d and /etc/containerd/certs.d; empty, none. A
+	// file that cannot be read is an error, but in containerd's directory a
+	// warning, as containerd has it.
 	HostsDirs []string
 
 	// Credentials finds the login for a host. Nil means anonymous.

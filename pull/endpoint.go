@@ -32,17 +32,18 @@ type CertFiles struct{ Cert, Key string }
 
 // Endpoints returns where content of the image that ref names may be had by
 // its digest, in the order in which the places are tried: mirrors first, the
-// registry last. What is wrong with the machine's configuration goes to
-// Observe, as an event, and is left out.
-func (c *Client) Endpoints(ref Reference) []Endpoint {
+// registry last. A hosts.toml that cannot be read is an error; what else is wrong with
+// the machine's configuration goes to Observe, as an event, and is left out.
+func (c *Client) Endpoints(ref Reference) ([]Endpoint, error) {
 	if ref.Transport != Registry {
-		return nil
+		return nil, nil
 	}
 	warn := func(err error) {
 		c.observe(Event{Kind: EventWarning, Object: ref.Host, Message: err.Error(), Err: err})
 	}
 	var list []Endpoint
-	for _, h := range c.hostConfigs(ref.Host, warn) {
+	configs, err := c.hostConfigs(ref.Host, c.hostsRoots(), warn)
+	for _, h := range configs {
 		if h.caps&canPull == 0 {
 			continue
 		}
@@ -59,5 +60,5 @@ func (c *Client) Endpoints(ref Reference) []Endpoint {
 		}
 		list = append(list, e)
 	}
-	return list
+	return list, err
 }

@@ -31,7 +31,11 @@ func TestEndpoints(t *testing.T) {
 		}
 		var got []string
 		test.client.HostsDirs = []string{} // none
-		for _, e := range test.client.Endpoints(ref) {
+		endpoints, err := test.client.Endpoints(ref)
+		if err != nil {
+			t.Error(err)
+		}
+		for _, e := range endpoints {
 			got = append(got, e.URLs...)
 		}
 		if got := strings.Join(got, " "); got != test.want {
@@ -65,7 +69,10 @@ server = "https://lab:5000"
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := (&Client{HostsDirs: []string{root}, CertDirs: []string{client}}).Endpoints(ref)
+	got, err := (&Client{HostsDirs: []string{root}, CertDirs: []string{client}}).Endpoints(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
 	pair := []CertFiles{{Cert: filepath.Join(client, "c.cert"), Key: filepath.Join(client, "c.key")}}
 	crt := filepath.Join(client, "ca.crt")
 	want := []Endpoint{

@@ -33,22 +33,40 @@ type hostConfig struct {
 	dialTimeout time.Duration // 0: the policy's
 }
 
-// defaultHostsDirs are where hosts.toml files are looked for.
-func defaultHostsDirs() []string {
-	return []string{"/etc/byhand/certs.d", "/etc/containerd/certs.d"}
+// hostsRoot is a directory that hosts.toml files are looked for in.
+type hostsRoot struct {
+	dir string
+	// foreign is that of another program, which goes on without a file that it
+	// cannot read. Elsewhere that is an error: what is asked by tag would come
+	// from another registry than the one that was configured.
+	foreign bool
+}
+
+func (c *Client) hostsRoots() []hostsRoot {
+	if c.HostsDirs == nil {
+		return []hostsRoot{{dir: "/etc/byhand/certs.d"}, {dir: "/etc/containerd/certs.d", foreign: true}}
+	}
+	roots := make([]hostsRoot, len(c.HostsDirs))
+	for i, dir := range c.HostsDirs {
+		roots[i].dir = dir
+	}
+	return roots
 }
 
 // hostConfigs returns the endpoints of a registry, mirrors first, the origin
-// last. warn receives what is wrong with the machine's configuration: mistakes
-// there must not stop a pull that works without it.
-func (c *Client) hostConfigs(registry string, warn func(error)) []hostConfig {
-	dirs := c.HostsDirs
-	if dirs == nil {
-		dirs = defaultHostsDirs()
-	}
+// last. warn receives what is wrong with another program's configuration:
+// mistakes there must not stop a pull that works without it.
+func (c *Client) hostConfigs(registry string, roots []hostsRoot, warn func(error)) ([]hostConfig, error) {
 	var mirrors []hostConfig
 	origin := hostConfig{}
-	for _, dir := range hostDirs(dirs, registry) {
+	for _, root := range roots {
+		dir, err := root.find(registry)
+		if err != nil {
+			return nil, err
+		}
+		if dir == "" {
+			continue
+		}
 		file := filepath.Join(dir, "hosts.toml")
 		data, err := readConfigFile(file)
 		if errors.Is(err, fs.ErrNotExist) || err == nil && len(data) == 0 {
@@ -58,6 +76,9 @@ func (c *Client) hostConfigs(registry string, warn func(error)) []hostConfig {
 		var f hostsFile
 		if err == nil {
 			f, err = parseHostsFile(data, dir)
+		}
+		if err != nil && !root.foreign {
+			return nil, &configError{File: file, Err: err}
 		}
 		if err != nil {
 			warn(&configError{File: file, Err: err})
@@ -82,7 +103,7 @@ func (c *Client) hostConfigs(registry string, warn func(error)) []hostConfig {
 		}
 		h.tls.skipVerify = h.tls.skipVerify || c.SkipTLSVerify
 	}
-	return hosts
+	return hosts, nil
 }
 
 const (
@@ -114,20 +135,20 @@ func (c *Client) completeOrigin(h *hostConfig, registry string) {
 	}
 }
 
-// hostDirs returns the directories, in each of roots, that describe a host.
-// The names are containerd's: host_port_ or host:port, else _default.
-func hostDirs(roots []string, host string) []string {
-	var found []string
-	for _, root := range roots {
-		for _, name := range hostDirNames(host) {
-			dir := filepath.Join(root, name)
-			if st, err := os.Stat(dir); err == nil && st.IsDir() {
-				found = append(found, dir)
-				break
-			}
+// find returns the directory that describes a host, "" if there is none. The
+// names are containerd's: host_port_ or host:port, else _default.
+func (r hostsRoot) find(host string) (string, error) {
+	for _, name := range hostDirNames(host) {
+		dir := filepath.Join(r.dir, name)
+		st, err := os.Stat(dir)
+		switch {
+		case err == nil && st.IsDir():
+			return dir, nil
+		case err != nil && !errors.Is(err, fs.ErrNotExist) && !r.foreign:
+			return "", &configError{File: dir, Err: err}
 		}
 	}
-	return found
+	return "", nil
 }
 
 func hostDirNames(host string) []string {

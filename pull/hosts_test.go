@@ -299,10 +299,15 @@ func TestServer(t *testing.T) {
 	}
 }
 
+// TestBrokenHostsFile asks no other registry than the one that a file, which
+// cannot be read, may have named; unless the file is another program's.
 func TestBrokenHostsFile(t *testing.T) {
 	t.Parallel()
 	reg := testregistry.New(t, testregistry.Options{})
-	desc := reg.AddBlob("app", noise(10))
+	ref, err := ParseReference(reg.Repo("app"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, text := range map[string]string{
 		"syntax":     `[host."`,
 		"capability": "[host.\"http://x\"]\ncapabilities = [\"fly\"]",
@@ -314,18 +319,48 @@ func TestBrokenHostsFile(t *testing.T) {
 		"size":       "#" + strings.Repeat(" ", maxConfigFile),
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := quickClient(t)
-			var log eventLog
-			c.Observe = log.add
-			c.HostsDirs = []string{hostsDir(t, reg.Host(), text)}
-			if _, err := readBlob(t.Context(), mustRegistry(t, c, reg.Repo("app")), desc, 0); err != nil {
-				t.Error(err)
+			says := func(err error) bool {
+				return err != nil && strings.Contains(err.Error(), "hosts.toml: ") && !strings.Contains(err.Error(), "hunter2")
 			}
-			w := log.warnings()
-			if len(w) != 1 || !strings.Contains(w[0], "hosts.toml") || strings.Contains(w[0], "hunter2") {
-				t.Errorf("warnings %q", w)
+			c := quickClient(t)
+			dir := hostsDir(t, reg.Host(), text)
+			c.HostsDirs = []string{dir}
+			if _, err := c.Resolve(t.Context(), ref, Platform{}); !says(err) {
+				t.Errorf("resolve: error %v", err)
+			}
+			if _, err := c.Endpoints(ref); !says(err) {
+				t.Errorf("endpoints: error %v", err)
+			}
+			var warnings []error
+			hosts, err := c.hostConfigs(reg.Host(), []hostsRoot{{dir: dir, foreign: true}}, func(err error) { warnings = append(warnings, err) })
+			if err != nil || len(hosts) != 1 || hosts[0].host != reg.Host() {
+				t.Errorf("another program's file: %d endpoints, error %v", len(hosts), err)
+			}
+			if len(warnings) != 1 || !says(warnings[0]) {
+				t.Errorf("another program's file: warnings %q", warnings)
 			}
 		})
+	}
+	if n := len(reg.Requests()); n != 0 {
+		t.Errorf("%d requests to the registry", n)
+	}
+}
+
+// TestHostsRoots has none of the directories of the machine where others are
+// named, and knows which of the machine's is containerd's.
+func TestHostsRoots(t *testing.T) {
+	named := &Client{HostsDirs: []string{"/etc/containerd/certs.d"}}
+	for _, tt := range []struct {
+		client *Client
+		want   []hostsRoot
+	}{
+		{&Client{}, []hostsRoot{{dir: "/etc/byhand/certs.d"}, {dir: "/etc/containerd/certs.d", foreign: true}}},
+		{&Client{HostsDirs: []string{}}, []hostsRoot{}},
+		{named, []hostsRoot{{dir: "/etc/containerd/certs.d"}}},
+	} {
+		if d := cmp.Diff(tt.want, tt.client.hostsRoots(), cmp.AllowUnexported(hostsRoot{})); d != "" {
+			t.Errorf("%q (-want +got):\n%s", tt.client.HostsDirs, d)
+		}
 	}
 }
 

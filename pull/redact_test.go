@@ -91,10 +91,9 @@ func TestHostConfigs(t *testing.T) {
 			if c == nil {
 				c = &Client{}
 			}
-			c.HostsDirs = []string{}
-			hosts := c.hostConfigs(registry, func(err error) { t.Error(err) })
-			if len(hosts) != 1 {
-				t.Fatalf("%d endpoints", len(hosts))
+			hosts, err := c.hostConfigs(registry, nil, func(err error) { t.Error(err) })
+			if err != nil || len(hosts) != 1 {
+				t.Fatalf("%d endpoints, error %v", len(hosts), err)
 			}
 			h := hosts[0]
 			if tt.host == "" {
@@ -118,13 +117,15 @@ func TestHostDirNames(t *testing.T) {
 	root := t.TempDir()
 	for _, name := range []string{"_default", "h:5000", "h_5000_"} {
 		writeFile(t, filepath.Join(root, name, "hosts.toml"), nil)
-		got := hostDirs([]string{filepath.Join(root, "missing"), root}, "h:5000")
-		if d := cmp.Diff([]string{filepath.Join(root, name)}, got); d != "" {
-			t.Errorf("(-want +got):\n%s", d)
+		if got, err := (hostsRoot{dir: root}).find("h:5000"); err != nil || got != filepath.Join(root, name) {
+			t.Errorf("got %q, error %v; want %s", got, err, name)
 		}
 	}
-	if got := hostDirs([]string{root}, "other"); len(got) != 1 || filepath.Base(got[0]) != "_default" {
-		t.Errorf("another host has %q", got)
+	if got, err := (hostsRoot{dir: root}).find("other"); err != nil || filepath.Base(got) != "_default" {
+		t.Errorf("another host has %q, error %v", got, err)
+	}
+	if got, err := (hostsRoot{dir: filepath.Join(root, "missing")}).find("h"); err != nil || got != "" {
+		t.Errorf("a directory that is not there has %q, error %v", got, err)
 	}
 }
 

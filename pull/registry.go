@@ -60,9 +60,13 @@ func newRegistry(c *Client, ref Reference) (provider, error) {
 	if again, err := ParseReference(ref.String()); err != nil || again.Host != ref.Host || again.Repository != ref.Repository {
 		return nil, &ReferenceError{Input: ref.String(), Reason: "not the name of an image of a registry"}
 	}
+	endpoints, err := c.endpoints(ref.Host)
+	if err != nil {
+		return nil, err
+	}
 	return &registry{
 		ref:       ref,
-		endpoints: c.endpoints(ref.Host),
+		endpoints: endpoints,
 		policy:    c.Retry.withDefaults(),
 		limits:    c.Limits.withDefaults(),
 		observe:   c.observe,
@@ -74,30 +78,34 @@ func newRegistry(c *Client, ref Reference) (provider, error) {
 
 // endpoints returns the endpoints of a registry, which are shared by all its
 // repositories.
-func (c *Client) endpoints(host string) []*endpoint {
-	list, warnings := c.findEndpoints(host)
+func (c *Client) endpoints(host string) ([]*endpoint, error) {
+	list, warnings, err := c.findEndpoints(host)
 	for _, err := range warnings {
 		c.observe(Event{Kind: EventWarning, Object: host, Err: err, Message: err.Error()})
 	}
-	return list
+	return list, err
 }
 
 // findEndpoints does so under the lock, which Observe must not be called with.
-func (c *Client) findEndpoints(host string) (list []*endpoint, warnings []error) {
+func (c *Client) findEndpoints(host string) (list []*endpoint, warnings []error, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if list := c.registries[host]; list != nil {
-		return list, nil
+		return list, nil, nil
 	}
 	warn := func(err error) { warnings = append(warnings, err) }
-	for _, cfg := range c.hostConfigs(host, warn) {
+	configs, err := c.hostConfigs(host, c.hostsRoots(), warn)
+	for _, cfg := range configs {
 		list = append(list, newEndpoint(c, host, cfg, warn))
+	}
+	if err != nil {
+		return nil, warnings, err
 	}
 	if c.registries == nil {
 		c.registries = map[string][]*endpoint{}
 	}
 	c.registries[host] = list
-	return list, warnings
+	return list, warnings, nil
 }
 
 func (r *registry) close() error { return nil } // connections belong to the client

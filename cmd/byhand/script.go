@@ -53,9 +53,13 @@ func doScript(ctx context.Context, s *session) (err error) {
 	if err != nil {
 		return err
 	}
+	endpoints, err := s.client.Endpoints(t.img.Reference)
+	if err != nil {
+		return err
+	}
 	script := handscript.Script{
 		Dir: plan.dir, Image: t.img, Tree: t.Tree, Record: record, Options: plan.options,
-		Mount: plan.rootfs == bundle.RootFSOverlay && !s.flags.Bool("no-mount"), Endpoints: s.client.Endpoints(t.img.Reference),
+		Mount: plan.rootfs == bundle.RootFSOverlay && !s.flags.Bool("no-mount"), Endpoints: endpoints,
 	}
 	var text strings.Builder
 	warnings, err := script.Write(ctx, &text)

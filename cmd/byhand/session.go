@@ -96,17 +96,31 @@ func newSession(ctx context.Context, c *call) (*session, error) {
 		UserAgent:     "byhand/" + version(),
 	}
 	if dir := c.flags.String("cert-dir"); dir != "" {
-		// The client takes it as it comes if one of the usual places is not
-		// there. One that is named is meant to be; with the slash, no file is.
-		if _, err := os.Stat(dir + "/"); err != nil {
+		if err := mustBeDir(dir); err != nil {
 			return nil, fmt.Errorf("read certificates from --cert-dir: %w", err)
 		}
 		s.client.CertDirs = []string{dir}
 	}
 	if c.flags.IsSet("hosts-dir") {
-		s.client.HostsDirs = c.flags.StringSlice("hosts-dir")
+		s.client.HostsDirs = []string{}
+		for _, dir := range c.flags.StringSlice("hosts-dir") {
+			if dir == "" {
+				continue // no mirrors
+			}
+			if err := mustBeDir(dir); err != nil {
+				return nil, fmt.Errorf("read hosts.toml files from --hosts-dir: %w", err)
+			}
+			s.client.HostsDirs = append(s.client.HostsDirs, dir)
+		}
 	}
 	return s, nil
+}
+
+// mustBeDir refuses a directory that is not there. The client takes it as it
+// comes if one of the usual places is missing; one that is named is meant to be.
+func mustBeDir(dir string) error {
+	_, err := os.Stat(dir + "/") // which no file is
+	return err
 }
 
 func (s *session) openStore(ctx context.Context) error {
