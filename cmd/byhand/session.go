@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/opencontainers/go-digest"
 
@@ -139,13 +141,22 @@ func (s *session) openStore(ctx context.Context) error {
 	}
 	store, err := overlay.Open(ctx, dir, options)
 	if err != nil {
-		return &codedError{err, exitStorage}
+		return &codedError{elsewhere(err), exitStorage}
 	}
 	s.store = store
 	s.explain.Store(store.Dir(), options.UserXattr)
 	s.client.Local = store
 	sweepRuns(store.Dir())
 	return nil
+}
+
+// elsewhere says how the store gets another place, where the file system is why
+// it cannot be in this one.
+func elsewhere(err error) error {
+	if !isAny[*fs.PathError](err) || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+		return err
+	}
+	return fmt.Errorf("%w; --store DIR or %s names another place", err, storeVariable)
 }
 
 // endProgress leaves the terminal to what follows: the result, or the
