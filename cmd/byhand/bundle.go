@@ -10,7 +10,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/byhand/byhand/bundle"
-	"github.com/byhand/byhand/internal/ociruntime"
 	"github.com/byhand/byhand/overlay"
 	"github.com/byhand/byhand/pull"
 )
@@ -24,7 +23,7 @@ func bundleCommand(std streams) *cli.Command {
 			"--bundle DIR starts. An image that the store has is not asked for again.\n\n" +
 			"   byhand bundle --env DEBUG=1 alpine ./alpine -- /bin/echo hello",
 		Flags:  slices.Concat([]cli.Flag{keepBlobsFlag()}, rootfsFlags(), containerFlags()),
-		Action: action(std, operands{min: 2, max: 2, rest: true}, checked(inNamespace(withStore(doBundle)))),
+		Action: action(std, operands{min: 2, max: 2, rest: true}, checked(namedRuntime(inNamespace(withStore(doBundle))))),
 	}
 }
 
@@ -38,7 +37,7 @@ func pullAndUnpackCommand(std streams) *cli.Command {
 			"mounted, so that runc starts DIR at once.\n\n" +
 			"   byhand pull-and-unpack alpine ./alpine && runc run --bundle ./alpine demo",
 		Flags:  slices.Concat([]cli.Flag{keepBlobsFlag()}, rootfsFlags(), containerFlags()),
-		Action: action(std, operands{min: 2, max: 2, rest: true}, checked(inNamespace(withStore(doPullAndUnpack)))),
+		Action: action(std, operands{min: 2, max: 2, rest: true}, checked(namedRuntime(inNamespace(withStore(doPullAndUnpack))))),
 	}
 }
 
@@ -52,10 +51,15 @@ func checked(h handler) handler {
 		if _, err := c.bundleOptions(); err != nil {
 			return err
 		}
+		return h(ctx, c)
+	}
+}
+
+// namedRuntime is withRuntime where one is named, to start the bundle later.
+func namedRuntime(h handler) handler {
+	return func(ctx context.Context, c *call) error {
 		if c.flags.IsSet("runtime") {
-			if _, err := ociruntime.Find(c.flags.String("runtime")); err != nil {
-				return err
-			}
+			return withRuntime(h)(ctx, c)
 		}
 		return h(ctx, c)
 	}
