@@ -91,16 +91,16 @@ func (l lab) partWritten() bool {
 // TestResume: a pull that was interrupted or killed goes on from the byte
 // where the blob stopped.
 func TestResume(t *testing.T) {
-	for name, sig := range map[string]os.Signal{"interrupted": os.Interrupt, "killed": syscall.SIGKILL} {
+	for name, sig := range map[string]syscall.Signal{"interrupted": syscall.SIGINT, "asked to end": syscall.SIGTERM, "killed": syscall.SIGKILL} {
 		for _, command := range [][]string{{"pull"}, {"unpack", "--keep-blobs"}} {
 			t.Run(name+" "+command[0], func(t *testing.T) {
 				l := newLab(t)
 				r, ref, large := stalling(t)
 				args := append(command, ref)
 				stopped, took := l.stopInTheMiddle(l.partWritten, sig, args...)
-				if sig == os.Interrupt {
-					if stopped.code != 130 || !strings.Contains(stopped.stderr, "interrupted") {
-						t.Errorf("exit %d, want 130: %s", stopped.code, stopped.stderr)
+				if sig != syscall.SIGKILL {
+					if want := 128 + int(sig); stopped.code != want || !strings.Contains(stopped.stderr, "interrupted") {
+						t.Errorf("exit %d, want %d: %s", stopped.code, want, stopped.stderr)
 					}
 					if took > atOnce {
 						t.Errorf("took %s to stop", took)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +12,10 @@ import (
 	"syscall"
 	"unicode"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/byhand/byhand/bundle"
+	"github.com/byhand/byhand/internal/heed"
 	"github.com/byhand/byhand/internal/serve"
 	"github.com/byhand/byhand/internal/tempfile"
 	"github.com/byhand/byhand/overlay"
@@ -29,7 +33,7 @@ const (
 	exitUnauthorized = 5
 	exitUnreachable  = 6
 	exitStorage      = 7
-	exitInterrupted  = 130
+	exitSignal       = 128 // and the signal's number, as a shell says it
 )
 
 // report prints err as one line and returns the exit code for it.
@@ -40,17 +44,35 @@ func report(ctx context.Context, stderr io.Writer, err error) int {
 	if s, ok := errors.AsType[*silentError](err); ok {
 		return s.code
 	}
-	if interrupted(ctx, err) {
-		_, _ = fmt.Fprintln(stderr, "byhand: interrupted; what was finished is kept, the same command goes on from there")
-		return exitInterrupted
+	if sig := interrupted(ctx, err); sig != 0 {
+		by := ""
+		if sig != syscall.SIGINT {
+			by = " by " + unix.SignalName(sig)
+		}
+		_, _ = fmt.Fprintf(stderr, "byhand: interrupted%s; what was finished is kept, the same command goes on from there\n", by)
+		return exitSignal + int(sig)
 	}
-	_, _ = fmt.Fprintf(stderr, "byhand: %s%s\n", oneLine(err.Error()), limitRemedy(err))
+	_, _ = fmt.Fprintf(stderr, "byhand: %s%s\n", oneLine(err.Error()), cmp.Or(limitRemedy(err), filesRemedy(err)))
 	return exitCode(err)
 }
 
-// interrupted tells whether a signal ended the command.
-func interrupted(ctx context.Context, err error) bool {
-	return ctx.Err() != nil && errors.Is(err, context.Canceled)
+// filesRemedy says where the limit comes from that err has met, if it is that of
+// open files. The soft one the Go runtime has raised as far as it goes.
+func filesRemedy(err error) string {
+	var l unix.Rlimit
+	if !errors.Is(err, syscall.EMFILE) || unix.Getrlimit(unix.RLIMIT_NOFILE, &l) != nil {
+		return ""
+	}
+	return fmt.Sprintf("; byhand may have no more than %d files open (ulimit -Hn); 1024 are usually enough", l.Max)
+}
+
+// interrupted returns the signal that ended the command, 0 if none did.
+func interrupted(ctx context.Context, err error) syscall.Signal {
+	by, ok := errors.AsType[*heed.SignalError](context.Cause(ctx))
+	if !ok || !errors.Is(err, context.Canceled) {
+		return 0
+	}
+	return by.Signal
 }
 
 // oneLine keeps an error on one line and free of control characters: parts

@@ -35,8 +35,8 @@ func explained(ctx context.Context, c *call, h handler) error {
 		return err
 	}
 	status := exitCode(err)
-	if interrupted(ctx, err) {
-		status = exitInterrupted
+	if sig := interrupted(ctx, err); sig != 0 {
+		status = exitSignal + int(sig)
 	}
 	c.explain.Failed(err, status)
 	return err

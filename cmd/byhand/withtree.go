@@ -35,10 +35,6 @@ func withTree(h func(context.Context, *imageTree) error) handler {
 	}))
 }
 
-// exitSignal is what a shell adds to the number of the signal that ended a
-// program.
-const exitSignal = 128
-
 func layerFlag() cli.Flag {
 	return &cli.IntFlag{Name: "layer", Usage: "look at the first `N` layers alone, the base is 1", DefaultText: "all"}
 }

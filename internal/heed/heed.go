@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"syscall"
 )
 
 // Notify is [signal.Notify] for those of all that this process heeds. It may be
@@ -21,13 +22,33 @@ func Notify(c chan<- os.Signal, all ...os.Signal) {
 	}
 }
 
-// Context is [signal.NotifyContext] likewise.
+// Context is [signal.NotifyContext] likewise. Its cause is a [SignalError].
 func Context(parent context.Context, all ...os.Signal) (context.Context, context.CancelFunc) {
-	if heeded := heeded(all); len(heeded) > 0 {
-		return signal.NotifyContext(parent, heeded...)
+	ctx, cancel := context.WithCancelCause(parent)
+	c := make(chan os.Signal, 1)
+	Notify(c, all...)
+	go func() {
+		select {
+		case s := <-c:
+			if s, ok := s.(syscall.Signal); ok {
+				cancel(&SignalError{Signal: s})
+			}
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() {
+		cancel(nil)
+		signal.Stop(c)
 	}
-	return context.WithCancel(parent)
 }
+
+// SignalError says which signal ended a context. It is a [context.Canceled].
+type SignalError struct{ Signal syscall.Signal }
+
+func (e *SignalError) Error() string { return "stopped by signal: " + e.Signal.String() }
+
+// Is makes the error a [context.Canceled].
+func (e *SignalError) Is(target error) bool { return target == context.Canceled }
 
 // heeded leaves out what this process was started to ignore.
 func heeded(all []os.Signal) []os.Signal {

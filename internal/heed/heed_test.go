@@ -2,6 +2,7 @@ package heed_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -57,6 +58,10 @@ func heedOne(number string) (string, error) {
 	case <-ctx.Done():
 	case <-time.After(patience):
 		return "context goes on", nil
+	}
+	var cause *heed.SignalError
+	if !errors.As(context.Cause(ctx), &cause) || cause.Signal != sig || !errors.Is(cause, context.Canceled) {
+		return fmt.Sprintf("context ends for %v", context.Cause(ctx)), nil
 	}
 	return "taken", nil
 }
