@@ -77,7 +77,7 @@ func (c *call) rootfs(usual string) (string, error) {
 // free checks that the directory is there to be used, before anything is
 // fetched for it.
 func (p *bundlePlan) free() error {
-	if err := p.session.outside("make bundle", p.dir); err != nil {
+	if err := p.session.outsideDir("make bundle", p.dir); err != nil {
 		return err
 	}
 	_, err := bundle.Inspect(p.dir)

@@ -97,6 +97,9 @@ func storageError(path string, err error) error {
 	return &codedError{fmt.Errorf("write %s: %w", path, err), exitStorage}
 }
 
+// maxLinks is how many links one path may lead through, as the kernel has it.
+const maxLinks = 40
+
 // ownDescriptors is where the kernel lists what a process has open.
 var ownDescriptors = regexp.MustCompile(`^/proc/(\d+)(?:/task/\d+)?/fd$`)
 
@@ -104,7 +107,6 @@ var ownDescriptors = regexp.MustCompile(`^/proc/(\d+)(?:/task/\d+)?/fd$`)
 // stands for, as /dev/stdout, /dev/fd/3 and /proc/self/fd/3 do; else what path
 // leads to, by links of which the last may lead to nothing.
 func descriptor(path string) (fd int, target string, ok bool) {
-	const maxLinks = 40 // as the kernel
 	for range maxLinks {
 		dir, err := filepath.EvalSymlinks(filepath.Dir(path))
 		if err == nil {

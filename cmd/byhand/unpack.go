@@ -30,7 +30,7 @@ func unpackCommand(std streams) *cli.Command {
 
 func doUnpack(ctx context.Context, s *session) error {
 	if len(s.args) == 2 {
-		if err := s.outside("write to", s.args[1]); err != nil {
+		if err := s.outsideDir("write to", s.args[1]); err != nil {
 			return err
 		}
 		if err := checkEmpty(s.args[1]); err != nil {
