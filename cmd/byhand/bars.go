@@ -21,6 +21,7 @@ type bars struct {
 	out    *mpb.Progress
 	layers map[digest.Digest]*layerBar
 	total  *mpb.Bar // nil until something happens
+	work   work
 	meter  meter
 	header string
 	most   int // bars at a time
@@ -33,7 +34,8 @@ type layerBar struct {
 	bar    *mpb.Bar // nil while nothing moves
 
 	mu    sync.Mutex
-	state string
+	work  work
+	state string // "" while bytes come in
 	meter meter
 }
 
@@ -55,12 +57,13 @@ func room(w *os.File) int {
 	return max(0, height-3)
 }
 
-func (b *bars) plan(img *pull.Image) {
+func (b *bars) plan(img *pull.Image, w work) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.work = w
 	b.header = fmt.Sprintf("%s: %s, %s", img.Reference, count(len(img.Layers), "layer"), size(sum(img)))
 	for i, l := range img.Layers {
-		b.layers[l.Descriptor.Digest] = &layerBar{number: i + 1, size: l.Descriptor.Size}
+		b.layers[l.Descriptor.Digest] = &layerBar{number: i + 1, size: l.Descriptor.Size, work: w}
 	}
 }
 
@@ -82,7 +85,7 @@ func (b *bars) begin() {
 		mpb.PrependDecorators(decor.Any(wide("total        ", "total"), decor.WCSyncSpaceR)),
 		mpb.AppendDecorators(
 			decor.Any(amounts, decor.WCSyncSpace),
-			decor.Any(func(decor.Statistics) string { return "  " + b.meter.text() }),
+			decor.Any(func(decor.Statistics) string { return "  " + b.meter.text(b.work) }),
 		),
 	)
 }
@@ -119,17 +122,11 @@ func amounts(s decor.Statistics) string {
 func (lb *layerBar) text() string {
 	lb.mu.Lock()
 	defer lb.mu.Unlock()
-	if lb.state != stateFetching {
+	if lb.state != "" {
 		return lb.state
 	}
-	return lb.meter.rateText()
+	return lb.meter.rateText(lb.work)
 }
-
-// Of a layer on a terminal: bytes are coming, or have all come.
-const (
-	stateFetching  = "fetching"
-	stateUnpacking = "unpacking"
-)
 
 func (b *bars) fetched(layer digest.Digest, bytes int64) {
 	b.mu.Lock()
@@ -143,9 +140,9 @@ func (b *bars) fetched(layer digest.Digest, bytes int64) {
 		lb.bar = b.newBar(layer, lb)
 	}
 	lb.mu.Lock()
-	lb.state = stateFetching
+	lb.state = ""
 	if bytes >= lb.size {
-		lb.state = stateUnpacking
+		lb.state = lb.work.there()
 	}
 	lb.meter.set(bytes, lb.size)
 	lb.mu.Unlock()

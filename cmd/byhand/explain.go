@@ -153,9 +153,9 @@ func newExplainProgress(n *explain.Narrator, mode string, stderr *os.File) (prog
 	return &explainProgress{progress: other, narrator: n}, nil
 }
 
-func (p *explainProgress) plan(img *pull.Image) {
+func (p *explainProgress) plan(img *pull.Image, w work) {
 	p.narrator.Image(img)
-	p.progress.plan(img)
+	p.progress.plan(img, w)
 }
 
 func (p *explainProgress) say(line string) { p.narrator.Say(line) }

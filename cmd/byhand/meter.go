@@ -53,30 +53,31 @@ func (m *meter) rate(now time.Time) float64 {
 	return float64(m.got-first.got) / elapsed.Seconds()
 }
 
-func (m *meter) rateText() string { return rateText(m.rate(time.Now())) }
+// rateText is the rate, or as long as it is not known what is being done.
+func (m *meter) rateText(w work) string { return rateText(m.rate(time.Now()), w) }
 
-func rateText(rate float64) string {
+func rateText(rate float64, w work) string {
 	if rate <= 0 {
-		return stateFetching
+		return w.coming()
 	}
 	return size(int64(rate)) + "/s"
 }
 
 // text is the rate and the time that is left.
-func (m *meter) text() string { return m.textAt(time.Now()) }
+func (m *meter) text(w work) string { return m.textAt(time.Now(), w) }
 
-func (m *meter) textAt(now time.Time) string {
+func (m *meter) textAt(now time.Time, w work) string {
 	rate := m.rate(now)
 	m.mu.Lock()
 	left := m.all - m.got
 	m.mu.Unlock()
 	switch {
 	case left <= 0:
-		return stateUnpacking
+		return w.there()
 	case rate <= 0:
-		return stateFetching
+		return w.coming()
 	}
-	return rateText(rate) + "  " + remaining(time.Duration(float64(left)/rate*float64(time.Second)))
+	return rateText(rate, w) + "  " + remaining(time.Duration(float64(left)/rate*float64(time.Second)))
 }
 
 // remaining is a time to wait, as exact as anybody wants to know.

@@ -9,17 +9,17 @@ func TestMeter(t *testing.T) {
 	var m meter
 	start := time.Unix(1000, 0)
 	at := func(s float64) time.Time { return start.Add(time.Duration(s * float64(time.Second))) }
-	if got := m.textAt(at(0)); got != stateUnpacking {
+	if got := m.textAt(at(0), workPull); got != "checking" {
 		t.Errorf("nothing to fetch: %q", got)
 	}
 	m.setAt(at(0), 0, 1000e6)
-	if got := m.textAt(at(0.1)); got != stateFetching {
+	if got := m.textAt(at(0.1), workPull); got != "fetching" {
 		t.Errorf("no rate is known yet: %q", got)
 	}
 	for s := 1; s <= 10; s++ {
 		m.setAt(at(float64(s)), int64(s)*10e6, 1000e6)
 	}
-	if got, want := m.textAt(at(10)), "10 MB/s  1m 31s left"; got != want && got != "10.0 MB/s  1m 30s left" && got != "10 MB/s  1m 30s left" {
+	if got, want := m.textAt(at(10), workPull), "10 MB/s  1m 31s left"; got != want && got != "10.0 MB/s  1m 30s left" && got != "10 MB/s  1m 30s left" {
 		t.Errorf("steady: %q, expected about %q", got, want)
 	}
 	// It follows within the window.

@@ -18,8 +18,8 @@ import (
 // progress shows on standard error how a pull goes. Its methods may be
 // called from several goroutines.
 type progress interface {
-	// plan announces the layers of an image, base first.
-	plan(img *pull.Image)
+	// plan announces the layers of an image, base first, and what becomes of them.
+	plan(img *pull.Image, w work)
 	// fetched says how many compressed bytes of a layer have arrived.
 	fetched(layer digest.Digest, bytes int64)
 	// checked says that a layer matched both digests and waits for its turn.
@@ -30,6 +30,36 @@ type progress interface {
 	say(line string)
 	// close leaves the terminal as it was found.
 	close()
+}
+
+// work is what a command does with layers.
+type work int
+
+const (
+	workPull   work = iota // to keep their blobs
+	workUnpack             // to make lower dirs of them
+	workRead               // to know the tree, as ls does
+	workVerify             // what is there already
+)
+
+// coming is what a display calls it while a layer's bytes come in.
+func (w work) coming() string {
+	if w == workVerify {
+		return "checking"
+	}
+	return "fetching"
+}
+
+// there is what it is called once all of them are there.
+func (w work) there() string {
+	switch w {
+	case workUnpack:
+		return "unpacking"
+	case workRead:
+		return "reading"
+	default:
+		return "checking"
+	}
 }
 
 // statePresent is the state of a layer that nothing had to be done for.
@@ -84,7 +114,7 @@ func newPlain(w io.Writer) *plainProgress {
 	return p
 }
 
-func (p *plainProgress) plan(img *pull.Image) {
+func (p *plainProgress) plan(img *pull.Image, _ work) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i, l := range img.Layers {
@@ -189,7 +219,7 @@ func (p *jsonProgress) put(e jsonEvent) {
 	_ = p.enc.Encode(e) // progress that nobody can read is no failure
 }
 
-func (p *jsonProgress) plan(img *pull.Image) {
+func (p *jsonProgress) plan(img *pull.Image, _ work) {
 	p.put(jsonEvent{
 		Event: "image", Image: img.Reference.String(), Digest: img.Manifest.Descriptor.Digest,
 		Layers: len(img.Layers), Bytes: sum(img),
@@ -229,7 +259,7 @@ type quietProgress struct {
 	w  io.Writer
 }
 
-func (*quietProgress) plan(*pull.Image)             {}
+func (*quietProgress) plan(*pull.Image, work)       {}
 func (*quietProgress) fetched(digest.Digest, int64) {}
 func (*quietProgress) done(digest.Digest, string)   {}
 func (*quietProgress) checked(digest.Digest)        {}

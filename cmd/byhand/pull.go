@@ -23,7 +23,7 @@ func doPull(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	s.show.plan(img)
+	s.show.plan(img, workPull)
 	if err := s.fetchBlobs(ctx, img); err != nil {
 		return err
 	}

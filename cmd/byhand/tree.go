@@ -92,7 +92,7 @@ func (t *imageTree) fetch(ctx context.Context, arg string) (*pull.Image, error) 
 	if img.Reference.Transport != pull.Registry && !keep || t.atHand(img) && !keep {
 		return img, nil
 	}
-	s.show.plan(img)
+	s.show.plan(img, workRead)
 	for _, l := range img.Layers {
 		if !s.store.HasBlob(l.Descriptor) {
 			t.fetched = append(t.fetched, l.Descriptor.Digest)

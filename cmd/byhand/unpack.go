@@ -97,7 +97,7 @@ func (s *session) unpacked(ctx context.Context, arg string, find finder) (*pull.
 	if err != nil {
 		return nil, nil, err
 	}
-	s.show.plan(img)
+	s.show.plan(img, workUnpack)
 	layers, err := s.addLayers(ctx, img)
 	if err != nil {
 		return nil, nil, err

@@ -104,7 +104,7 @@ func failed(r *overlay.Report) string {
 func (s *session) verify(ctx context.Context, ref pull.Reference, rec overlay.Image) (*overlay.Report, error) {
 	o := overlay.VerifyOptions{Jobs: s.flags.Int("jobs")}
 	if img, err := s.stored(ctx, ref, rec); err == nil {
-		s.show.plan(img)
+		s.show.plan(img, workVerify)
 		o.Progress = func(layer int, done, total int64) {
 			if layer > len(img.Layers) || total <= 0 {
 				return
