@@ -255,10 +255,10 @@ func (a *dockerArchive) manifest(_ context.Context, ref string) (rawDocument, er
 }
 
 // blob implements provider.
-func (a *dockerArchive) blob(_ context.Context, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
+func (a *dockerArchive) blob(_ context.Context, object string, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
 	name, ok := a.files[desc.Digest]
 	if !ok {
-		return nil, &NotFoundError{Object: fmt.Sprintf("blob %s in %s", desc.Digest, a.name)}
+		return nil, &NotFoundError{Object: object}
 	}
 	e, err := a.set.find(name)
 	if err != nil {

@@ -192,7 +192,7 @@ func TestMirrorLies(t *testing.T) {
 	if doc, err = p.manifest(t.Context(), "latest"); err != nil || string(doc.raw) != string(manifest) {
 		t.Errorf("manifest after rejection: %q, error %v", doc.raw, err)
 	}
-	body, err := p.blob(t.Context(), desc, 0)
+	body, err := p.blob(t.Context(), "blob", desc, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,7 +217,7 @@ func TestMirrorPrefixLies(t *testing.T) {
 	c := quickClient(t)
 	c.HostsDirs = []string{hostsDir(t, origin.Host(), "[host.\""+mirror.Server.URL+"\"]\n")}
 	p := mustRegistry(t, c, origin.Repo("app"))
-	body, err := p.blob(t.Context(), desc, 0)
+	body, err := p.blob(t.Context(), "blob", desc, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -83,7 +83,7 @@ func (l *Layer) open(ctx context.Context, diffID digest.Digest, o OpenOptions) (
 	}
 	if o.Have != nil {
 		s.resumed = &resumed{have: o.Have, size: l.Descriptor.Size, open: func(offset int64) (io.ReadCloser, error) {
-			return l.source.provider.blob(ctx, l.Descriptor, offset)
+			return l.source.provider.blob(ctx, l.object, l.Descriptor, offset)
 		}}
 		s.body = s.resumed
 	} else if err := l.openBody(ctx, s); err != nil {
@@ -112,7 +112,7 @@ func (l *Layer) openBody(ctx context.Context, s *stream) error {
 			return nil
 		}
 	}
-	body, err := l.source.provider.blob(ctx, d, 0)
+	body, err := l.source.provider.blob(ctx, l.object, d, 0)
 	s.body = body
 	s.reject = func() { _ = rejectSource(body) }
 	return err

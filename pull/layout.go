@@ -203,12 +203,13 @@ func (l *layout) manifest(ctx context.Context, ref string) (rawDocument, error) 
 			desc.MediaType = m.MediaType
 		}
 	}
-	f, err := l.blob(ctx, desc, 0)
+	object := "manifest " + ref + " of " + l.name
+	f, err := l.blob(ctx, object, desc, 0)
 	if err != nil {
 		return rawDocument{}, err
 	}
 	defer func() { _ = f.Close() }()
-	raw, err := readBounded("manifest "+ref+" of "+l.name, "Metadata", f, l.limits.Metadata)
+	raw, err := readBounded(object, "Metadata", f, l.limits.Metadata)
 	if err != nil {
 		return rawDocument{}, err
 	}
@@ -216,24 +217,24 @@ func (l *layout) manifest(ctx context.Context, ref string) (rawDocument, error) 
 }
 
 // blob implements provider.
-func (l *layout) blob(_ context.Context, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
-	if err := validDigest("a blob of "+l.name, desc.Digest); err != nil {
+func (l *layout) blob(_ context.Context, object string, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
+	if err := validDigest(object, desc.Digest); err != nil {
 		return nil, err
 	}
 	name := path.Join(ocispec.ImageBlobsDir, desc.Digest.Algorithm().String(), desc.Digest.Encoded())
 	f, _, err := l.files.open(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &NotFoundError{Object: fmt.Sprintf("blob %s in %s", desc.Digest, l.name)}
+		return nil, &NotFoundError{Object: object}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open blob %s of %s: %w", desc.Digest, l.name, err)
+		return nil, fmt.Errorf("open %s: %w", object, err)
 	}
 	if offset == 0 {
 		return f, nil
 	}
 	if _, err := io.CopyN(io.Discard, f, offset); err != nil {
 		_ = f.Close()
-		return nil, fmt.Errorf("read blob %s of %s: %w", desc.Digest, l.name, err)
+		return nil, fmt.Errorf("read %s: %w", object, err)
 	}
 	return f, nil
 }

@@ -16,13 +16,14 @@ type provider interface {
 	// names. Its body is limited by Limits.Metadata.
 	manifest(ctx context.Context, ref string) (rawDocument, error)
 
-	// blob returns the bytes of desc from offset on. An implementation that
+	// blob returns the bytes of desc from offset on. object is what errors and
+	// events call it, as in "layer 2 of NAME (DIGEST)". An implementation that
 	// retries does so inside Read: the caller sees one stream without gaps
 	// and repeats. A stream that ends in io.EOF has delivered exactly
 	// desc.Size-offset bytes; one that ends otherwise has not.
 	//
 	// The reader may implement rejecter.
-	blob(ctx context.Context, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error)
+	blob(ctx context.Context, object string, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error)
 
 	// tags lists the tags of the repository.
 	tags(ctx context.Context) ([]string, error)

@@ -224,7 +224,7 @@ func TestRangesLie(t *testing.T) {
 	desc := reg.AddBlob("app", data)
 	reg.Fault("/blobs/", testregistry.Fault{RangeLie: true})
 	r := eager(mustRegistry(t, quickClient(t), reg.Repo("app")))
-	body, err := r.blob(t.Context(), desc, 0)
+	body, err := r.blob(t.Context(), "blob", desc, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,7 +257,7 @@ func TestRangesMirror(t *testing.T) {
 	c := quickClient(t)
 	c.HostsDirs = []string{hostsDir(t, origin.Host(), "[host.\""+mirror.Server.URL+"\"]\n")}
 	r := eager(mustRegistry(t, c, origin.Repo("app")))
-	body, err := r.blob(t.Context(), desc, 0)
+	body, err := r.blob(t.Context(), "blob", desc, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -360,7 +360,7 @@ func TestRangesStop(t *testing.T) {
 		c.Retry.Stall = time.Hour
 		r := eager(mustRegistry(t, c, reg.Repo("app")))
 		ctx, cancel := context.WithCancel(t.Context())
-		body, err := r.blob(ctx, desc, 0)
+		body, err := r.blob(ctx, "blob", desc, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -479,7 +479,7 @@ func BenchmarkRanges(b *testing.B) {
 }
 
 func benchmarkBlob(b *testing.B, p provider, desc ocispec.Descriptor) {
-	body, err := p.blob(b.Context(), desc, 0)
+	body, err := p.blob(b.Context(), "blob", desc, 0)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -223,7 +223,7 @@ func (r *registry) recover(ctx context.Context, j *job, e *endpoint, err error) 
 	wait, final := j.patience.next(err)
 	if final != nil {
 		if len(j.again) == 0 || !j.patience.more() || notThere(err) {
-			return r.failure(j, e, final)
+			return about(j.object, r.failure(j, e, final))
 		}
 		wait = j.patience.policy.backoff(j.patience.attempts)
 	}
@@ -271,6 +271,15 @@ func answered(err error) bool {
 	)
 	return errors.As(err, &answer) || errors.As(err, &dgst) || errors.As(err, &size) ||
 		errors.As(err, &format) || errors.As(err, &limit)
+}
+
+// about adds what was asked for to an error that speaks of the host alone.
+func about(object string, err error) error {
+	switch err.(type) { //nolint:errorlint // as failure made it; an AuthError that wraps one names the repository
+	case *UnreachableError, *StatusError:
+		return fmt.Errorf("fetch %s: %w", object, err)
+	}
+	return err
 }
 
 // failure turns the error that ended the attempts into what the caller sees.
@@ -374,18 +383,18 @@ func (r *registry) readDocument(resp *http.Response, j *job) (rawDocument, error
 }
 
 // blob implements provider.
-func (r *registry) blob(ctx context.Context, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
+func (r *registry) blob(ctx context.Context, object string, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
 	q := request{path: "blobs/" + desc.Digest.String(), accept: []string{"*/*"}, fixed: true}
 	if isConfig(desc) {
 		q.within = r.policy.MetadataTime // a layer may take as long as it makes progress
 	}
-	j := r.newJob("blob "+desc.Digest.String()+" of "+r.ref.Name(), desc.Digest.String(), canPull, q)
+	j := r.newJob(object, desc.Digest.String(), canPull, q)
 	body, err := r.openBlob(ctx, j, desc, offset)
 	if err == nil || !mayBeElsewhere(desc) || !absent(err) {
 		return body, err
 	}
 	for _, address := range desc.URLs {
-		if body, urlErr := r.openURL(ctx, address, desc, offset); urlErr == nil {
+		if body, urlErr := r.openURL(ctx, object, address, desc, offset); urlErr == nil {
 			return body, nil
 		}
 		if ctx.Err() != nil {
@@ -410,10 +419,10 @@ func absent(err error) bool {
 
 // openURL opens a blob that is kept elsewhere on the web. That host gets no
 // login, and nothing else that is meant for the registry.
-func (r *registry) openURL(ctx context.Context, address string, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
+func (r *registry) openURL(ctx context.Context, object, address string, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-		return nil, &UnsupportedError{Object: "blob " + desc.Digest.String(), What: "its address is not one of the web"}
+		return nil, &UnsupportedError{Object: object, What: "its address is not one of the web"}
 	}
 	u.User = nil
 	origin := r.endpoints[len(r.endpoints)-1:]
@@ -422,7 +431,7 @@ func (r *registry) openURL(ctx context.Context, address string, desc ocispec.Des
 		endpoints: origin, policy: r.policy, limits: r.limits, observe: r.observe,
 		memory: r.memory, split: r.split, rejected: map[rejection]int{},
 	}
-	j := elsewhere.newJob("blob "+desc.Digest.String()+" at "+redactURL(u), desc.Digest.String(), canPull, request{
+	j := elsewhere.newJob(object+" at "+redactURL(u), desc.Digest.String(), canPull, request{
 		accept: []string{"*/*"}, fixed: true, absolute: u,
 	})
 	return elsewhere.openBlob(ctx, j, desc, offset)

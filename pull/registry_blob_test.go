@@ -64,7 +64,7 @@ func noise(n int) []byte {
 }
 
 func readBlob(ctx context.Context, p provider, desc ocispec.Descriptor, offset int64) ([]byte, error) {
-	body, err := p.blob(ctx, desc, offset)
+	body, err := p.blob(ctx, "blob", desc, offset)
 	if err != nil {
 		return nil, err
 	}
@@ -247,10 +247,15 @@ func checkRanges(t *testing.T, reg *testregistry.Registry, want string) {
 	}
 }
 
-// checkKind compares the type of err with that of want; nil wants no error.
+// checkKind looks for the type of want in err and what it wraps; nil wants no error.
 func checkKind(t *testing.T, err, want error) {
 	t.Helper()
-	if reflect.TypeOf(err) != reflect.TypeOf(want) {
+	for e := err; e != nil; e = errors.Unwrap(e) {
+		if reflect.TypeOf(e) == reflect.TypeOf(want) {
+			return
+		}
+	}
+	if err != nil || want != nil {
 		t.Errorf("error %v (%T), want a %T", err, err, want)
 	}
 }
@@ -268,7 +273,7 @@ func TestBlobOffset(t *testing.T) {
 		}
 	}
 	for _, offset := range []int64{-1, 1001} {
-		if _, err := p.blob(t.Context(), desc, offset); err == nil {
+		if _, err := p.blob(t.Context(), "blob", desc, offset); err == nil {
 			t.Errorf("offset %d: no error", offset)
 		}
 	}
@@ -284,7 +289,7 @@ func TestBlobReject(t *testing.T) {
 	desc := reg.AddBlob("app", noise(10))
 	p := mustRegistry(t, quickClient(t), reg.Repo("app"))
 	for i, want := range []bool{true, false} {
-		body, err := p.blob(t.Context(), desc, 0)
+		body, err := p.blob(t.Context(), "blob", desc, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -317,7 +322,7 @@ func TestBlobCancel(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			time.AfterFunc(100*time.Millisecond, cancel)
 			start := time.Now()
-			body, err := p.blob(ctx, desc, 0)
+			body, err := p.blob(ctx, "blob", desc, 0)
 			if err == nil {
 				_, err = io.Copy(io.Discard, body)
 				_ = body.Close()
@@ -340,7 +345,7 @@ func TestSlowReader(t *testing.T) {
 	desc := reg.AddBlob("app", data)
 	c := quickClient(t)
 	c.Retry.Stall = stalled
-	body, err := mustRegistry(t, c, reg.Repo("app")).blob(t.Context(), desc, 0)
+	body, err := mustRegistry(t, c, reg.Repo("app")).blob(t.Context(), "blob", desc, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -240,7 +240,7 @@ func TestNoLeak(t *testing.T) {
 	for range 2 {
 		_, _ = readBlob(t.Context(), p, desc, 0)
 	}
-	body, err := p.blob(t.Context(), desc, 0)
+	body, err := p.blob(t.Context(), "blob", desc, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

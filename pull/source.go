@@ -99,7 +99,7 @@ func (s *source) document(ctx context.Context, object string, desc ocispec.Descr
 // fetchDocument gets desc from the provider. rejected says that it was wrong
 // and that there is another source to ask.
 func (s *source) fetchDocument(ctx context.Context, object string, desc ocispec.Descriptor) (raw []byte, rejected bool, err error) {
-	body, err := s.provider.blob(ctx, desc, 0)
+	body, err := s.provider.blob(ctx, object, desc, 0)
 	if err != nil {
 		return nil, false, err
 	}

@@ -355,7 +355,8 @@ func (s *session) checkSpace(img *pull.Image, has func(int) bool) error {
 // one: pull leaves out the mirror that had it.
 func (s *session) fetchBlob(ctx context.Context, l *pull.Layer) error {
 	err := s.tryBlob(ctx, l, true)
-	if isAny[*pull.DigestError](err) || isAny[*pull.SizeError](err) {
+	// An ended ctx has the error of another layer for its cause.
+	if ctx.Err() == nil && (isAny[*pull.DigestError](err) || isAny[*pull.SizeError](err)) {
 		s.log(levelInfo, fmt.Sprintf("%v; fetching it once more", err))
 		err = s.tryBlob(ctx, l, false)
 	}
