@@ -74,6 +74,11 @@ func Enter(ctx context.Context, o Options) (int, error) {
 		}
 		c, err = startChild(ctx, args, one)
 	}
+	if errors.As(err, &refused) {
+		// Not even one id: root without CAP_SETFCAP may not map itself,
+		// user_namespaces(7), as in a container without capabilities.
+		err = unavailable(refused.what, refused.err)
+	}
 	if err != nil {
 		return 0, err
 	}

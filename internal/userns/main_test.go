@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -190,6 +191,19 @@ func TestContainerRoot(t *testing.T) {
 	}
 	if got.Kind != userns.Mapped || !got.Mount || got.Mknod || got.UIDs != 1<<32-1 {
 		t.Errorf("got %+v, want every id and no device nodes", got)
+	}
+}
+
+// TestContainerRootWithout is uid 0 without any capability: it may not map even
+// itself, and hears what it lacks.
+func TestContainerRootWithout(t *testing.T) {
+	testneed.Root(t)
+	testneed.Tool(t, "setpriv")
+	cmd, out := program(t, testuser.User{Home: "/"}, "status")
+	cmd = exec.Command("setpriv", "--inh-caps", "-all", "--bounding-set", "-all", cmd.Path, "status")
+	cmd.Stdout, cmd.Stderr = out, out
+	if code := exitCode(t, cmd); code != 99 || !regexp.MustCompile(`^map ids: .* not permitted.*; `).MatchString(out.String()) {
+		t.Errorf("exit code %d, output %q; want 99, what was refused and a remedy", code, out)
 	}
 }
 
