@@ -25,7 +25,7 @@ func arrange(app *cli.App, argv []string) ([]string, error) {
 		return nil, err
 	}
 	out := append([]string{argv[0]}, a.globals...)
-	if slices.Contains(a.globals, "--version") && !a.help { // wherever it is
+	if slices.Contains(a.globals, "--version") && !a.help && !a.tooMany() { // wherever it is
 		return out, nil
 	}
 	out = append(out, a.path...)
@@ -242,18 +242,24 @@ const hintRest = "; what the container's program gets follows --"
 
 // insteadOf says what to type instead of the unknown option name.
 func (a *arranger) insteadOf(name string) string {
-	want, container := beforeArgs(a.command)
-	if container && len(a.operands) > want {
+	if a.tooMany() {
 		return hintRest + a.seeHelp()
 	}
 	habits := otherHabits
-	if container {
+	if _, container := beforeArgs(a.command); container {
 		habits = slices.Concat(runHabits, otherHabits)
 	}
 	if hint := hintFor(name, habits); hint != "" {
 		return ": " + hint
 	}
 	return a.similarOption(name)
+}
+
+// tooMany tells whether a command line was typed as docker takes it, without "--"
+// before the container's program: an option behind that may be the program's.
+func (a *arranger) tooMany() bool {
+	want, container := beforeArgs(a.command)
+	return container && len(a.operands) > want
 }
 
 // beforeArgs says how many operands come before the ARGS of a command that
