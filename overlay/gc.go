@@ -140,24 +140,28 @@ func (c *collector) removeImages(ctx context.Context, p ocispec.Platform, names 
 // split parts the entries that names mean on platform p from the others. A name
 // with a digest means all names of that image, unless it is one of them.
 func split(entries []ocispec.Descriptor, p ocispec.Platform, names []string) (out, in []ocispec.Descriptor, err error) {
-	meant := func(d ocispec.Descriptor, name string) bool {
-		listed := slices.ContainsFunc(entries, func(e ocispec.Descriptor) bool { return nameOf(e) == name })
-		return (nameOf(d) == name || !listed && imageOf(d).matches(name)) && (p.OS == "" || samePlatform(d.Platform, &p))
+	byName := map[string][]int{} // of entries
+	for i, d := range entries {
+		byName[nameOf(d)] = append(byName[nameOf(d)], i)
 	}
+	gone := make([]bool, len(entries))
 	for _, name := range names {
-		if slices.ContainsFunc(entries, func(d ocispec.Descriptor) bool { return meant(d, name) }) {
-			continue
-		}
 		missing := &NotFoundError{Name: name, Platform: platformString(&p)}
-		for _, d := range entries {
-			if imageOf(d).matches(name) {
-				missing.Available = append(missing.Available, platformString(d.Platform))
+		found := false
+		for _, i := range meant(entries, byName, name) {
+			have := entries[i].Platform
+			if p.OS == "" || samePlatform(have, &p) {
+				gone[i], found = true, true
+			} else {
+				missing.Available = append(missing.Available, platformString(have))
 			}
 		}
-		return nil, nil, missing
+		if !found {
+			return nil, nil, missing
+		}
 	}
-	for _, d := range entries {
-		if slices.ContainsFunc(names, func(name string) bool { return meant(d, name) }) {
+	for i, d := range entries {
+		if gone[i] {
 			out = append(out, d)
 		} else {
 			in = append(in, d)
@@ -167,6 +171,20 @@ func split(entries []ocispec.Descriptor, p ocispec.Platform, names []string) (ou
 		showAgain(in, nameOf(d))
 	}
 	return out, in, nil
+}
+
+// meant returns the entries that name means on any platform.
+func meant(entries []ocispec.Descriptor, byName map[string][]int, name string) []int {
+	if listed, ok := byName[name]; ok {
+		return listed
+	}
+	var list []int
+	for i, d := range entries {
+		if imageOf(d).matches(name) {
+			list = append(list, i)
+		}
+	}
+	return list
 }
 
 // showAgain has other tools find the newest entry of a name, if none is left

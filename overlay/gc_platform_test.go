@@ -2,13 +2,18 @@ package overlay_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/byhand/byhand/internal/testneed"
 	"github.com/byhand/byhand/overlay"
 )
 
@@ -82,5 +87,48 @@ func TestRemoveByDigest(t *testing.T) {
 		if diff := cmp.Diff(sorted(want), sorted(left)); diff != "" {
 			t.Errorf("without %s (-want +got):\n%s", name, diff)
 		}
+	}
+}
+
+// TestRemoveManyNames removes names by the hundreds, as rm $(images) does, in a
+// time that is not their number's third power.
+func TestRemoveManyNames(t *testing.T) {
+	const many = 1500
+	dir := t.TempDir()
+	s := open(t, dir)
+	img := putImage(t, s, "host/kept:1", linuxAMD64, whole("base"))
+	var idx ocispec.Index
+	if err := json.Unmarshal([]byte(read(t, filepath.Join(dir, "index.json"))), &idx); err != nil {
+		t.Fatal(err)
+	}
+	names := make([]string, many)
+	for i := range names {
+		names[i] = fmt.Sprintf("host/a:%d", i)
+		d := idx.Manifests[0]
+		d.Annotations = maps.Clone(d.Annotations)
+		for k, v := range d.Annotations {
+			if v == img.Name {
+				d.Annotations[k] = names[i]
+			}
+		}
+		idx.Manifests = append(idx.Manifests, d)
+	}
+	raw, err := json.Marshal(idx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "index.json"), raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	start := testneed.CPUTime(t)
+	freed, err := s.Remove(t.Context(), names...)
+	if err != nil || len(freed.Images) != many {
+		t.Fatalf("removed %d names, %v", len(freed.Images), err)
+	}
+	if took := testneed.CPUTime(t) - start; took > 10*time.Second {
+		t.Errorf("%d names took %v of processor time", many, took)
+	}
+	if imgs, err := s.Images(t.Context()); err != nil || len(imgs) != 1 || imgs[0].Name != img.Name {
+		t.Errorf("left %+v, %v", imgs, err)
 	}
 }
