@@ -83,7 +83,7 @@ func exitMeanings() [][2]string {
 		{"7", "local storage failed: disk full, read-only, I/O error, permission"},
 		{"125, 126, 127", "run: the container could not be started; its program could not be run; was not found"},
 		{"129, 130, 143", "interrupted by SIGHUP, SIGINT, SIGTERM"},
-		{"141", "ls, cat, diff, layers, export -o -: nobody read on"},
+		{"141", "nobody read on, as in byhand cat … | head"},
 	}
 }
 
