@@ -90,8 +90,10 @@ func ParseReference(s string) (Reference, error) {
 	return ref, nil
 }
 
-// loginInName is what people know from addresses: USER:PASSWORD@HOST/NAME.
-var loginInName = regexp.MustCompile(`^((?:[a-z]+://)?[^:/@]+):.*@([^@/]+/.*)$`)
+// loginInName is what people know from addresses: USER:PASSWORD@HOST/NAME, where
+// USER may be a mail address. Without a NAME the HOST has to look like one, as a
+// tag and half a digest are no login.
+var loginInName = regexp.MustCompile(`^((?:[A-Za-z]+://)?[^:/]*):.*@([^@/]+/.*|(?:localhost|[^@/:]*\.[^@/:]+)(?::[0-9]+)?)$`)
 
 // withoutLogin takes the password out of a name, which would be read on a
 // screen or in a log.
