@@ -40,6 +40,9 @@ func (m stacked) String() string {
 	return fmt.Sprintf("the overlay mount on %s of process %d", m.target, m.pid)
 }
 
+// same tells whether o is the same overlay, wherever it is mounted or moved to.
+func (m stacked) same(o stacked) bool { return o.major == m.major && o.minor == m.minor }
+
 // overlays lists the overlay mounts of all mount namespaces that this process
 // may look into: for root those of every container on the machine.
 func overlays() ([]stacked, error) {
@@ -70,8 +73,9 @@ func overlays() ([]stacked, error) {
 		if err != nil || seen[ns] {
 			continue
 		}
-		seen[ns] = true
-		mounts = append(mounts, overlaysOf(pid)...)
+		list, ok := overlaysOf(pid)
+		seen[ns] = ok // if it has ended just now, another may be in the same one
+		mounts = append(mounts, list...)
 	}
 	return withoutCopies(mounts), nil
 }
@@ -88,25 +92,27 @@ func withoutCopies(mounts []stacked) []stacked {
 	})
 }
 
-func overlaysOf(pid int) []stacked {
+// overlaysOf lists those of a process's mount namespace, if it is there to be
+// asked.
+func overlaysOf(pid int) (mounts []stacked, ok bool) {
 	f, err := os.Open(fmt.Sprintf("/proc/%d/mountinfo", pid))
 	if err != nil {
-		return nil
+		return nil, false
 	}
 	defer func() { _ = f.Close() }()
 	infos, err := mountinfo.GetMountsFromReader(f, isOverlay)
 	if err != nil {
-		return nil
+		return nil, false
 	}
-	mounts := stackedOf(infos, pid)
+	mounts = stackedOf(infos, pid)
 	var st unix.Stat_t
 	if err := sys.Fstat(int(f.Fd()), &st); err == nil && st.Uid == 0 {
-		return mounts
+		return mounts, true
 	}
 	for i := range mounts {
 		mounts[i].alien = true
 	}
-	return mounts
+	return mounts, true
 }
 
 func isOverlay(m *mountinfo.Info) (skip, stop bool) { return m.FSType != "overlay", false }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -12,20 +13,29 @@ import (
 )
 
 // addMounts adds the overlay mounts that layers of the store are lower dirs of.
-// A mount of a bundle that is named already is not named twice.
+// A mount of a bundle that is named already is not named twice, and one that has
+// ended meanwhile, perhaps with the directories that it named, not at all.
 func (s *Store) addMounts(users map[ChainID][]string, mounts []stacked) error {
 	chains, err := s.chains()
 	if err != nil {
 		return err
 	}
 	known := s.findable(chains)
+	lasting := sync.OnceValues(overlays)
 	for _, m := range mounts {
 		for _, dir := range m.lower {
 			c, ok, err := known.find(dir, m.alien)
 			if err != nil {
 				return fmt.Errorf("look at %s: %w", m, err)
 			}
-			if ok && !slices.Contains(users[c], bundleUser(filepath.Dir(m.target))) && !slices.Contains(users[c], m.String()) {
+			if !ok || slices.Contains(users[c], bundleUser(filepath.Dir(m.target))) || slices.Contains(users[c], m.String()) {
+				continue
+			}
+			now, err := lasting()
+			if err != nil {
+				return err
+			}
+			if slices.ContainsFunc(now, m.same) {
 				users[c] = append(users[c], m.String())
 			}
 		}
