@@ -53,7 +53,7 @@ empties() { true >"$1"; }
 echo "sysrq=$(try empties /proc/sysrq-trigger)"; echo "irq=$(try mkdir /proc/irq/x)"
 echo "keys=$(head -c 1 /proc/keys 2>/dev/null)"; echo "timers=$(head -c 1 /proc/timer_list 2>/dev/null)"; echo "acpi=$(ls /proc/acpi 2>/dev/null)"
 echo "port=$(cat /proc/sys/net/ipv4/ip_unprivileged_port_start)"; echo "umask=$(umask)"
-echo "loopback=$(try ping -c 1 -w 2 127.0.0.1)"
+echo "loopback=$(try ping -c 1 -w 60 127.0.0.1)"
 echo "one=$(cat /etc/one 2>/dev/null)"; echo "src=$(cat /src/f 2>/dev/null)"; echo "srcwrite=$(try touch /src/w)"
 `
 

@@ -49,7 +49,7 @@ func TestForeignLocks(t *testing.T) {
 	if err != nil || locked < 3 { // the root, index.json, oci-layout
 		t.Fatalf("%d locked, error %v", locked, err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	second := source(testtar.Tar(testtar.File("b", "b")))
 	if _, err := tryPutImage(ctx, s, "second", ocispec.Platform{}, second); err != nil {

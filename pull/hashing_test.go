@@ -144,7 +144,7 @@ func TestHashersDecoderWaits(t *testing.T) {
 			})
 			select {
 			case <-other.done:
-			case <-time.After(20 * time.Second):
+			case <-time.After(2 * time.Minute):
 				t.Error("the digest waits for the decoder")
 			}
 			cancel()
@@ -184,7 +184,7 @@ func TestHashersLeftOver(t *testing.T) {
 	if hash, _ := first.Work(); hash == nil {
 		select {
 		case <-s.done:
-		case <-time.After(20 * time.Second):
+		case <-time.After(2 * time.Minute):
 			t.Error("nobody hashes what is left")
 		}
 	}

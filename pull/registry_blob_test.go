@@ -29,7 +29,7 @@ func quick() RetryPolicy {
 
 // stalled is the limit for tests that wait for a stall: as short as a busy
 // machine permits that is slow by itself.
-const stalled = 2 * time.Second
+const stalled = 4 * time.Second
 
 // quickClient is a client for tests. It reads none of the machine's mirrors.
 func quickClient(t *testing.T) *Client {

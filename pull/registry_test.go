@@ -255,7 +255,7 @@ func TestNoLeak(t *testing.T) {
 // noMoreGoroutines waits until no more of them run than before.
 func noMoreGoroutines(t *testing.T, before int) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); runtime.NumGoroutine() > before; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); runtime.NumGoroutine() > before; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			stacks := make([]byte, 1<<20)
 			t.Fatalf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before, stacks[:runtime.Stack(stacks, true)])

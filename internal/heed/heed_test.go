@@ -48,7 +48,7 @@ func heedOne(number string) (string, error) {
 	if err := syscall.Kill(os.Getpid(), sig); err != nil || ignored {
 		return "ignored", err // the kernel has dropped it
 	}
-	const patience = 20 * time.Second
+	const patience = 2 * time.Minute
 	select {
 	case <-c:
 	case <-time.After(patience):

@@ -199,7 +199,7 @@ func (o *output) String() string {
 }
 
 // patience is how long anything may take on the busiest machine.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // eventually repeats check until it is content.
 func eventually(t testing.TB, check func() error) {

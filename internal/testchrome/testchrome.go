@@ -55,7 +55,7 @@ func Start(t testing.TB) *Browser {
 	cmd := exec.CommandContext(
 		ctx, "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
 		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
-		"--user-data-dir="+t.TempDir(), "--remote-debugging-pipe", "--proxy-server=127.0.0.1:9", "--hide-scrollbars", "about:blank",
+		"--user-data-dir="+testneed.ShortDir(t), "--remote-debugging-pipe", "--proxy-server=127.0.0.1:9", "--hide-scrollbars", "about:blank",
 	)
 	cmd.ExtraFiles = []*os.File{fromUs, toUs} // 3 and 4, as Chromium wants them
 	cmd.WaitDelay = patience
