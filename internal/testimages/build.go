@@ -38,9 +38,22 @@ func Build(ctx context.Context, r Recipe) (string, error) {
 	if _, err := os.Stat(filepath.Join(dir, "oci-layout")); err == nil {
 		return dir, nil
 	}
+	const tries = 3 // a mirror may fail
+	for range tries {
+		if err = buildOnce(ctx, r, cache, dir); err == nil {
+			return dir, nil
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return "", fmt.Errorf("make image %s: %w", r.Name, err)
+}
+
+func buildOnce(ctx context.Context, r Recipe, cache, dir string) error {
 	work, err := os.MkdirTemp(cache, "making-")
 	if err != nil {
-		return "", err
+		return err
 	}
 	b := &builder{recipe: r, work: work}
 	err = b.build(ctx)
@@ -52,10 +65,7 @@ func Build(ctx context.Context, r Recipe) (string, error) {
 	if removeErr := os.RemoveAll(work); err == nil {
 		err = removeErr
 	}
-	if err != nil {
-		return "", fmt.Errorf("make image %s: %w", r.Name, err)
-	}
-	return dir, nil
+	return err
 }
 
 // cacheDir is this user's own, and nobody else's link or directory in its
