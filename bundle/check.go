@@ -4,9 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"path"
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
 // check looks for one thing that a runtime would refuse, or worse, accept.
@@ -22,7 +26,7 @@ func configChecks() []check { return []check{checkOS, checkArch, checkImageUser}
 
 // rootChecks look at the finished spec and the root filesystem.
 func rootChecks() []check {
-	return []check{checkMapped, checkRuntimeDirs, checkDestinations, checkWorkdir}
+	return []check{checkMapped, checkRuntimeDirs, checkDestinations, checkKinds, checkWorkdir}
 }
 
 func (d *draft) run(list []check) error {
@@ -100,6 +104,63 @@ func checkDestinations(d *draft) error {
 		}
 	}
 	return nil
+}
+
+// checkKinds refuses a bind of a file on a directory, or of a directory on a
+// file, and one below a file: the kernel does, and runtimes only pass on what it
+// says.
+func checkKinds(d *draft) error {
+	if d.root.fsys == nil {
+		return nil
+	}
+	for i, m := range d.spec.Mounts {
+		if m.Type != "bind" || !path.IsAbs(m.Source) || d.covered(i) {
+			continue
+		}
+		src, err := os.Stat(m.Source)
+		if err != nil {
+			continue // the runtime says so
+		}
+		if err := d.suits(m, src.Mode()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// suits refuses the bind m of a source with the mode src, if the image has
+// something else in its place, or a file where a directory on the way has to be.
+func (d *draft) suits(m specs.Mount, src fs.FileMode) error {
+	want := "a file or nothing"
+	if src.IsDir() {
+		want = "a directory or nothing"
+	}
+	at, dst, err := d.root.resolve(m.Destination)
+	fits := err != nil || dst.IsDir() == src.IsDir()
+	if errors.Is(err, fs.ErrNotExist) {
+		want = "a directory"
+		for (errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)) && at != "." {
+			at = path.Dir(at)
+			dst, err = d.root.lstat(at)
+		}
+		fits = err != nil || dst.IsDir()
+	}
+	if fits {
+		return nil
+	}
+	return &MountError{Source: m.Source, Kind: kind(src), Destination: m.Destination, At: "/" + at, Want: want, Got: kind(dst.Mode())}
+}
+
+// covered says whether another mount decides what is at the destination of
+// mount i.
+func (d *draft) covered(i int) bool {
+	at := d.place(d.spec.Mounts[i].Destination)
+	for j, m := range d.spec.Mounts {
+		if j != i && under(at, d.place(m.Destination)) {
+			return true
+		}
+	}
+	return false
 }
 
 func checkWorkdir(d *draft) error {

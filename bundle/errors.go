@@ -90,6 +90,19 @@ func (e *RootError) Error() string {
 
 func (e *RootError) Unwrap() error { return e.Err }
 
+// MountError reports a bind that cannot be: the source is a file and the image
+// has a directory in its place, or the other way round.
+type MountError struct {
+	Source, Kind string // Kind is what the source is, as in "a directory"
+	Destination  string // in the container
+	At           string // what is in the way, a path in the image
+	Want, Got    string // kinds of file
+}
+
+func (e *MountError) Error() string {
+	return fmt.Sprintf("mount %s (%s) on %s: expected %s at %s in the image, found %s", e.Source, e.Kind, e.Destination, e.Want, e.At, e.Got)
+}
+
 // OptionError reports an option of the caller that cannot be.
 type OptionError struct {
 	Option string // the flag's name without dashes, as in "cap-add"

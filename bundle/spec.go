@@ -16,7 +16,7 @@ import (
 // root is an empty one.
 //
 // Errors are [*ConfigError], [*PlatformError], [*UserError], [*RootError],
-// [*UnmappedError], [*OptionError] and [*CommandError].
+// [*UnmappedError], [*OptionError], [*MountError] and [*CommandError].
 func Spec(config []byte, root fs.FS, o Options) (Result, error) {
 	d, err := newDraft(config, o)
 	if err != nil {

@@ -1,6 +1,7 @@
 package bundle_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -94,5 +95,72 @@ func TestMountsBehindLinks(t *testing.T) {
 				t.Errorf("mounts (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestVolumeKinds: a file goes on a file and a directory on a directory, as the
+// kernel has it; what another mount covers is no business of the image's.
+func TestVolumeKinds(t *testing.T) {
+	root, src := t.TempDir(), t.TempDir()
+	for _, dir := range []string{filepath.Join(root, "dir/sub"), filepath.Join(root, "proc"), filepath.Join(src, "d/sub")} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, file := range []string{filepath.Join(root, "file"), filepath.Join(src, "f")} {
+		if err := os.WriteFile(file, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, target := range map[string]string{"tofile": "file", "todir": "/dir", "nowhere": "/no/such"} {
+		if err := os.Symlink(target, filepath.Join(root, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const file, dir = "a regular file", "a directory"
+	for _, test := range []struct {
+		volumes      []string // "f" and "d" are the sources
+		at, want, is string   // "" if it is well
+	}{
+		{volumes: []string{"f:/file"}},
+		{volumes: []string{"d:/dir"}},
+		{volumes: []string{"f:/tofile"}},
+		{volumes: []string{"d:/todir"}},
+		{volumes: []string{"f:/dir/new"}},
+		{volumes: []string{"f:/new/er"}},
+		{volumes: []string{"d:/new/er"}},
+		{volumes: []string{"f:/nowhere"}},
+		{volumes: []string{"d:/nowhere/x"}},
+		{volumes: []string{"f:/dir"}, at: "/dir", want: "a file or nothing", is: dir},
+		{volumes: []string{"f:/todir"}, at: "/dir", want: "a file or nothing", is: dir},
+		{volumes: []string{"d:/file"}, at: "/file", want: "a directory or nothing", is: file},
+		{volumes: []string{"d:/tofile"}, at: "/file", want: "a directory or nothing", is: file},
+		{volumes: []string{"f:/file/x"}, at: "/file", want: "a directory", is: file},
+		{volumes: []string{"d:/tofile/x/y"}, at: "/file", want: "a directory", is: file},
+		{volumes: []string{"f:/dir/../file/x"}, at: "/file", want: "a directory", is: file},
+		{volumes: []string{"d:/dir", "f:/dir/sub"}},
+		{volumes: []string{"d:/todir", "f:/dir/sub"}},
+		{volumes: []string{"f:/proc/cpuinfo/x"}}, // whatever that does
+	} {
+		t.Run(strings.Join(test.volumes, " "), func(t *testing.T) {
+			o := withHost(bundle.Options{})
+			for _, v := range test.volumes {
+				o.Volumes = append(o.Volumes, filepath.Join(src, v))
+			}
+			_, err := bundle.Spec([]byte(`{"config":{"Cmd":["a"]}}`), openRoot(t, root), o)
+			got, _ := errors.AsType[*bundle.MountError](err)
+			if test.at == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			if got == nil || got.At != test.at || got.Want != test.want || got.Got != test.is {
+				t.Errorf("error %v, want one of %s, %s, %s", err, test.at, test.want, test.is)
+			}
+		})
+	}
+	if _, err := bundle.Spec([]byte(`{"config":{"Cmd":["a"]}}`), nil, withHost(bundle.Options{Volumes: []string{filepath.Join(src, "f") + ":/a/b"}})); err != nil {
+		t.Errorf("no root: %v", err)
 	}
 }
