@@ -17,12 +17,16 @@ import (
 type classic struct {
 	dir    string // absolute; every relative name below starts here
 	data   string // lowerdir=…,upperdir=…,workdir=…[,userxattr]
+	full   string // the same with the whole names of upper and work dir
 	target string
 }
 
 // mountClassic mounts with mount(2).
 func mountClassic(o MountOptions) error {
 	c := plan(o)
+	if len(c.full) < os.Getpagesize() {
+		c.data = c.full // what mountinfo shows says more then, to UpperUser too
+	}
 	if len(c.data) >= os.Getpagesize() {
 		return &MountError{
 			Target: o.Target, Op: "mount overlay", Err: unix.E2BIG,
@@ -70,20 +74,22 @@ func plan(o MountOptions) classic {
 	for i := len(lower) - 1; i >= 0; i-- { // topmost first
 		names = append(names, escape(relative(c.dir, up, lower[i])))
 	}
-	var opts []string
-	if o.ReadOnly {
-		opts = append(opts, "ro")
+	options := func(upper, work string) string {
+		var opts []string
+		if o.ReadOnly {
+			opts = append(opts, "ro")
+		}
+		opts = append(opts, "lowerdir="+strings.Join(names, ":"))
+		if !o.ReadOnly {
+			opts = append(opts, "upperdir="+escape(upper), "workdir="+escape(work))
+		}
+		if o.UserXattr {
+			opts = append(opts, "userxattr")
+		}
+		return strings.Join(opts, ",")
 	}
-	opts = append(opts, "lowerdir="+strings.Join(names, ":"))
-	if !o.ReadOnly {
-		opts = append(opts,
-			"upperdir="+escape(relative(c.dir, up, o.Upper)),
-			"workdir="+escape(relative(c.dir, up, o.Work)))
-	}
-	if o.UserXattr {
-		opts = append(opts, "userxattr")
-	}
-	c.data = strings.Join(opts, ",")
+	c.data = options(relative(c.dir, up, o.Upper), relative(c.dir, up, o.Work))
+	c.full = options(o.Upper, o.Work)
 	c.target = relative(c.dir, up, o.Target)
 	return c
 }

@@ -24,6 +24,7 @@ type stacked struct {
 	major  int    // of the overlay's own device number
 	minor  int
 	lower  []string
+	upper  string // "" without one
 }
 
 // sameMount is what a mount and its copies in other namespaces have in common.
@@ -120,7 +121,10 @@ func isOverlay(m *mountinfo.Info) (skip, stop bool) { return m.FSType != "overla
 func stackedOf(infos []*mountinfo.Info, pid int) []stacked {
 	mounts := make([]stacked, 0, len(infos))
 	for _, m := range infos {
-		mounts = append(mounts, stacked{target: m.Mountpoint, pid: pid, major: m.Major, minor: m.Minor, lower: lowerOf(m.VFSOptions)})
+		mounts = append(mounts, stacked{
+			target: m.Mountpoint, pid: pid, major: m.Major, minor: m.Minor,
+			lower: lowerOf(m.VFSOptions), upper: upperOf(m.VFSOptions),
+		})
 	}
 	return mounts
 }
@@ -139,6 +143,16 @@ func lowerOf(options string) []string {
 		}
 	}
 	return dirs
+}
+
+// upperOf returns the upper dir as it was given.
+func upperOf(options string) string {
+	for o := range strings.SplitSeq(options, ",") {
+		if dir, ok := strings.CutPrefix(o, "upperdir="); ok {
+			return unescapeOctal(dir)
+		}
+	}
+	return ""
 }
 
 // splitLower splits at the colons that no backslash protects.

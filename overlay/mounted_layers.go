@@ -74,10 +74,7 @@ func (s *Store) findable(chains []ChainID) findable {
 // enough: it may keep a layer for another store that has the same, and frees
 // none that is in use.
 func (f findable) find(dir string, alien bool) (ChainID, bool, error) {
-	i, err := inodeAtHand(dir)
-	if errors.Is(err, unix.EAGAIN) && !alien || errors.Is(err, errors.ErrUnsupported) {
-		i, err = inodeOf(dir)
-	}
+	i, err := inodeNear(dir, alien)
 	for _, own := range []error{unix.EMFILE, unix.ENFILE, unix.ENOMEM} {
 		if errors.Is(err, own) {
 			return "", false, err
@@ -89,6 +86,15 @@ func (f findable) find(dir string, alien bool) (ChainID, bool, error) {
 	}
 	c, ok := f.inodes[i]
 	return c, ok, nil
+}
+
+// inodeNear returns the file that path leads to, an alien's only if it is at hand.
+func inodeNear(path string, alien bool) (inode, error) {
+	i, err := inodeAtHand(path)
+	if errors.Is(err, unix.EAGAIN) && !alien || errors.Is(err, errors.ErrUnsupported) {
+		return inodeOf(path)
+	}
+	return i, err
 }
 
 // resolveCached is RESOLVE_CACHED of openat2(2), which package unix lacks.

@@ -109,7 +109,23 @@ func lockUpper(dir string, o overlay.MountOptions) (io.Closer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mount overlay %s: %w", o.Target, err)
 	}
+	if err := upperFree(o); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
 	return lock, nil
+}
+
+// upperFree refuses a mount while a container that outlived an earlier one, or
+// somebody else, has the same upper dir mounted.
+func upperFree(o overlay.MountOptions) error {
+	user, err := overlay.UpperUser(o.Upper)
+	if err != nil || user == "" {
+		return err
+	}
+	return &overlay.MountError{
+		Target: o.Target, Op: "mount overlay", Err: unix.EBUSY,
+		Detail: fmt.Sprintf("%s is the upper dir of %s still; end that first", o.Upper, user),
+	}
 }
 
 func doOverlayMount(ctx context.Context, c *call) (err error) {

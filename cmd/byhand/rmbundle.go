@@ -9,6 +9,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/byhand/byhand/bundle"
+	"github.com/byhand/byhand/overlay"
 )
 
 // sortRemovals tells the operands of rm apart. What could be both is the
@@ -44,6 +45,9 @@ func (s *session) removeBundles(dirs []string) error {
 	for _, dir := range dirs {
 		name, err := filepath.Abs(dir) // which it no longer has where it was "."
 		if err == nil {
+			err = notMounted(dir)
+		}
+		if err == nil {
 			err = bundle.Remove(dir)
 		}
 		if err == nil {
@@ -55,4 +59,15 @@ func (s *session) removeBundles(dirs []string) error {
 		s.explain.Removed(dir)
 	}
 	return nil
+}
+
+// notMounted refuses a bundle whose upper dir somebody has mounted still, as a
+// container that outlived the bundle's own mount does. [bundle.Remove] sees only
+// what is mounted in it here.
+func notMounted(dir string) error {
+	user, err := overlay.UpperUser(filepath.Join(dir, "upper"))
+	if err != nil || user == "" {
+		return err
+	}
+	return &overlay.InUseError{What: "bundle " + dir, Users: []string{user}}
 }

@@ -134,6 +134,9 @@ func (r bundleRun) run(ctx context.Context, c *call) (err error) {
 		}
 		o, err := overlay.BundleMount(r.dir)
 		if err == nil {
+			err = upperFree(o)
+		}
+		if err == nil {
 			err = checkLayers(ctx, r.dir, o)
 		}
 		if err != nil {
