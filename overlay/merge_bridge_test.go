@@ -3,6 +3,7 @@ package overlay
 import (
 	"context"
 	"os"
+	"time"
 
 	"github.com/byhand/byhand/unpack"
 )
@@ -11,6 +12,9 @@ import (
 func Settle(ctx context.Context, staging *os.File, parents []string, p unpack.Pending, userXattr bool) error {
 	return settleLayer(ctx, staging, parents, p, userXattr, nil)
 }
+
+// SetPatience is how long a bundle's file system may take to answer.
+func (s *Store) SetPatience(d time.Duration) { s.patience = d }
 
 // MountNew mounts with fsconfig(2) or not at all.
 func MountNew(o MountOptions) error {

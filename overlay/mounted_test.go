@@ -173,6 +173,52 @@ func TestMountsNeverAnswering(t *testing.T) {
 	}
 }
 
+// A bundle may be where a file system does not answer. Nobody waits for it for
+// long, and its layers are kept.
+func TestBundleNeverAnswering(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	dir, bundle := t.TempDir(), t.TempDir()
+	a, _ := twoImages(t, dir)
+	s := open(t, dir)
+	if err := s.Use(t.Context(), bundle, []overlay.ChainID{a[0].ChainID, a[1].ChainID}); err != nil {
+		t.Fatal(err)
+	}
+	if err := overlay.Prepare(bundle, a); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	neverAnswers(t, bundle)
+	var said []string
+	o := options()
+	o.Observe = func(e overlay.Event) {
+		if e.Kind == overlay.EventWarning {
+			said = append(said, e.Message)
+		}
+	}
+	s = openWith(t, dir, o)
+	s.SetPatience(time.Millisecond)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := s.Remove(t.Context(), "a:1")
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		if e := as[*overlay.InUseError](t, err); len(e.Users) != 1 || e.Users[0] != "bundle "+bundle {
+			t.Errorf("users %q, want the bundle", e.Users)
+		}
+		if len(said) != 1 || said[0] != "look at bundle "+bundle+": its file system does not answer; its layers are kept" {
+			t.Errorf("warnings %q", said)
+		}
+	case <-time.After(time.Minute):
+		t.Error("Remove waits for a file system that never answers")
+	}
+}
+
 // neverAnswers mounts a FUSE file system without a server. What asks it waits
 // until the test ends.
 func neverAnswers(t *testing.T, dir string) {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/moby/sys/userns"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -52,6 +53,8 @@ type Store struct {
 	layout layout
 	boot   string
 
+	patience time.Duration // with the file systems of bundles
+
 	mu    sync.Mutex
 	owner *owner // made by the first write
 
@@ -67,7 +70,7 @@ func Open(ctx context.Context, dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
-	s := &Store{opts: o, layout: layout{root: abs}, boot: bootID()}
+	s := &Store{opts: o, layout: layout{root: abs}, boot: bootID(), patience: lookPatience}
 	if err := s.prepare(ctx); err != nil {
 		return nil, err
 	}

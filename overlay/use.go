@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
@@ -152,6 +153,7 @@ func (s *Store) uses(drop bool) (map[ChainID][]string, error) {
 	}
 	var all []bundleUse
 	var damaged error
+	patience := s.patience
 	for _, e := range entries {
 		key, ok := strings.CutSuffix(e.Name(), suffixJSON)
 		if !ok {
@@ -169,11 +171,15 @@ func (s *Store) uses(drop bool) (map[ChainID][]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read bundles: %w", err)
 		}
-		there, err := s.usesStore(u, mounts)
-		if err != nil {
-			return nil, fmt.Errorf("check bundle %s: %w", u.Dir, err)
+		b := bundleUse{useFile: u, key: key}
+		if !s.lookAt(&b, mounts, patience) {
+			s.warn(errSilent, "look at bundle "+u.Dir)
+			patience = min(patience, max(patience/10, time.Second)) // it may have company
 		}
-		all = append(all, bundleUse{useFile: u, key: key, there: there})
+		if b.err != nil {
+			return nil, fmt.Errorf("check bundle %s: %w", u.Dir, b.err)
+		}
+		all = append(all, b)
 	}
 	s.findMoved(all)
 	users := map[ChainID][]string{}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
@@ -27,7 +28,36 @@ type bundleUse struct {
 	useFile
 	key   string
 	there bool // where it was, and using the store
+	own   bool // what is there has the image.json that the store knows
 	moved bool // somewhere else
+	err   error
+}
+
+// lookPatience is how long a bundle's file system may take to answer.
+const lookPatience = 10 * time.Second
+
+var errSilent = errors.New("its file system does not answer; its layers are kept")
+
+// lookAt finds out whether b is there. A bundle may be where an ordinary user can
+// mount a file system that never answers, or on a server that is gone. After
+// patience b counts as there, lookAt returns false, and the look goes on for
+// nobody.
+func (s *Store) lookAt(b *bundleUse, mounts []stacked, patience time.Duration) bool {
+	found := make(chan bundleUse, 1)
+	go func(b bundleUse) {
+		b.there, b.err = s.usesStore(b.useFile, mounts)
+		b.own = s.refsTo(b.key, b.Dir)
+		found <- b
+	}(*b)
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case *b = <-found:
+		return true
+	case <-timer.C:
+		b.there = true
+		return false
+	}
 }
 
 // userOf is how the user of a layer is named.
@@ -109,7 +139,7 @@ func (s *Store) findMoved(all []bundleUse) {
 		}
 		refs[i] = ref
 		known[ref.inode]++
-		if s.refsTo(u.key, u.Dir) { // used, or one that was begun and never finished
+		if u.own { // used, or one that was begun and never finished
 			known[ref.inode]++
 		}
 	}
