@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/byhand/byhand/internal/shell"
 )
 
 // Verdict is what a check found.
@@ -65,8 +68,13 @@ type Difference struct {
 	Warning bool `json:"warning,omitempty"`
 }
 
+// String is one line; a name that cannot stand on one as it is comes quoted.
 func (d Difference) String() string {
-	return fmt.Sprintf("layer %d: %s: %s: expected %s, found %s", d.Layer, d.Name, d.Attribute, d.Expected, d.Found)
+	name := d.Name
+	if !shell.Displayable(name) {
+		name = strconv.Quote(name)
+	}
+	return fmt.Sprintf("layer %d: %s: %s: expected %s, found %s", d.Layer, name, d.Attribute, d.Expected, d.Found)
 }
 
 // Report is what Verify found.

@@ -1,6 +1,7 @@
 package overlay
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -28,7 +29,12 @@ func (v *verifier) files(p *layerProof) {
 
 func (v *verifier) layerJSON(p *layerProof) {
 	f, err := v.store.readLayerFile(p.chain)
-	if err != nil {
+	var missing *MissingLayerError
+	switch {
+	case errors.As(err, &missing):
+		p.differ(nameLayerJSON, "content", "facts about the layer", "none: "+missing.Reason)
+		return
+	case err != nil:
 		p.differ(nameLayerJSON, "content", "facts about the layer", err.Error())
 		return
 	}

@@ -180,7 +180,7 @@ func damages() map[string]damage {
 			return unix.Mknod(p, unix.S_IFCHR|0o600, int(unix.Mkdev(1, 5)))
 		}), want: one("/null: device: expected 1:3, found 1:5")},
 		"time":               {layer: 1, warn: true, do: func(diff string) error { return os.Chtimes(diff+"/bin/su", time.Time{}, time.Unix(5, 0)) }, want: one("/bin/su: modification time: expected 2020-09-13T12:26:40Z, found 1970-01-01T00:00:05Z")},
-		"name to be escaped": {layer: 1, do: inDir("etc", func(d string) error { return write("x")(d + "/a\x1b[2J") }), want: one("/etc/a\x1b[2J: file")},
+		"name to be escaped": {layer: 1, do: inDir("etc", func(d string) error { return write("x")(d + "/a\x1b[2J\nb") }), want: one(`"/etc/a\x1b[2J\nb": file`)},
 
 		"record damaged": {layer: 2, do: func(diff string) error { return flip("tar-record.s2")(filepath.Dir(diff)) }, want: one("tar-record.s2: ")},
 		"record cut off": {layer: 2, do: func(diff string) error { return os.Truncate(filepath.Dir(diff)+"/tar-record.s2", 20) }, want: one("tar-record.s2: ")},
@@ -206,7 +206,7 @@ func damages() map[string]damage {
 		"lower file by a FIFO": {layer: 2, do: func(diff string) error {
 			return replaceBy("lower", func(p string) error { return unix.Mkfifo(p, 0o644) })(filepath.Dir(diff))
 		}, want: one(`lower: content: expected "l/`)},
-		"layer.json":     {layer: 2, do: func(diff string) error { return write("{}")(filepath.Dir(diff) + "/layer.json") }, want: one(`layer.json: content: `)},
+		"layer.json":     {layer: 2, do: func(diff string) error { return write("{}")(filepath.Dir(diff) + "/layer.json") }, want: one(`layer.json: content: expected facts about the layer, found none: its record is damaged`)},
 		"diff by a link": {layer: 3, do: replaceBy(".", func(p string) error { return os.Symlink("/etc", p) })},
 		"layer by a link": {layer: 3, do: func(diff string) error {
 			return replaceBy(".", func(p string) error { return os.Symlink("/etc", p) })(filepath.Dir(diff))
