@@ -102,7 +102,7 @@ func (a *dockerArchive) choose() (dockerImage, error) {
 		case 1:
 			return a.images[0], nil
 		}
-		return dockerImage{}, &NotFoundError{Object: "one image to choose in " + a.name, Available: tags}
+		return dockerImage{}, &NotFoundError{Object: "which image is meant in " + a.name, Available: tags}
 	}
 	want := a.ref.Host + "/" + a.ref.Repository + ":" + a.ref.Tag
 	for _, img := range a.images {

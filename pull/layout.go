@@ -150,7 +150,7 @@ func (l *layout) list(_ context.Context, tag string) ([]ocispec.Descriptor, erro
 	case len(found) == 0:
 		return nil, &NotFoundError{Object: object, Available: distinctNames(l.index.Manifests)}
 	case len(names) > 1:
-		return nil, &NotFoundError{Object: "one image to choose in " + l.name, Available: names}
+		return nil, &NotFoundError{Object: "which image is meant in " + l.name, Available: names}
 	}
 	return found, nil
 }

@@ -225,7 +225,7 @@ func nameReason(s string, err error) string {
 	switch {
 	case errors.Is(err, reference.ErrNameTooLong):
 		return "the repository name is longer than 255 characters"
-	case strings.Contains(err.Error(), "lowercase"):
+	case strings.Contains(err.Error(), "lowercase") && name != strings.ToLower(name):
 		return "the repository name must be lower case: " + strings.ToLower(name)
 	case strings.Contains(s, "://"):
 		return "only docker:// may precede an image name; leave out http:// and https://"

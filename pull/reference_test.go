@@ -133,6 +133,7 @@ func TestParseReferenceErrors(t *testing.T) {
 		"app:":                                  "not an image name",
 		"app:a b":                               "not an image name",
 		"app@sha256:12":                         "digest",
+		"app@SHA256:" + strings.Repeat("a", 64): "the form is NAME@sha256:",
 		"app@md5:" + strings.Repeat("a", 32):    "not supported",
 		"app@sha256:" + strings.Repeat("z", 64): "digest",
 		"app@sha256:" + strings.Repeat("A", 64): "digest",
