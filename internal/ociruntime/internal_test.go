@@ -30,6 +30,7 @@ func TestClassify(t *testing.T) {
 		{`exec /bin/orphan: no such file or directory`, 127},
 		{"executable file `nope` not found in $PATH: No such file or directory", 127},
 		{`exec: "/etc": permission denied`, 126},
+		{`exec /bin/rootonly: permission denied`, 126},
 		{`exec: "/etc": is a directory`, 126},
 		{`exec: "/etc/passwd/x": stat /etc/passwd/x: not a directory`, 126},
 		{`exec: "/bin/loop": stat /bin/loop: too many levels of symbolic links`, 126},

@@ -33,6 +33,12 @@ func TestExitCode(t *testing.T) {
 		{name: "noInterpreter", args: []string{"/bin/orphan"}, code: 127, says: "/bin/orphan"},
 		{name: "notExecutable", args: []string{"/etc/plain"}, code: 126, says: "start container"},
 		{name: "directory", args: []string{"/etc"}, code: 126, says: "start container"},
+		{
+			name: "notForUser", args: []string{"/bin/rootonly"}, code: 126, says: "ermission denied",
+			change: func(s *specs.Spec) {
+				s.Process.User.UID, s.Process.Capabilities = 1000, &specs.LinuxCapabilities{}
+			},
+		},
 		{name: "malformed", args: []string{"/bin/malformed"}, code: 126, says: "ormat error"},
 		{
 			name: "mountSourceMissing", args: []string{"/bin/true"}, code: 125, says: "no-such-dir",

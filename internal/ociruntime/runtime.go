@@ -98,6 +98,7 @@ var (
 	}
 	notExec = []*regexp.Regexp{
 		regexp.MustCompile(`exec: .*: (permission denied|is a directory|exec format error)`),         // runc
+		regexp.MustCompile(`^exec .*: permission denied$`),                                           // runc 1.1, not for this user or mount
 		regexp.MustCompile(`exec: .*: stat .*: (not a directory|too many levels of symbolic links)`), // runc
 		regexp.MustCompile(`open executable: `),                                                      // crun
 		regexp.MustCompile(`executable .* (is a directory|not executable)`),                          // youki

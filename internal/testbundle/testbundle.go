@@ -80,6 +80,7 @@ func Tree(t testing.TB, dir string) {
 	}
 	must(t, os.WriteFile(filepath.Join(dir, "etc", "plain"), []byte("no program\n"), 0o644))
 	must(t, os.WriteFile(filepath.Join(dir, "bin", "malformed"), []byte("\x7fELF is all of it"), 0o755))
+	must(t, os.WriteFile(filepath.Join(dir, "bin", "rootonly"), []byte("#!/bin/sh\n"), 0o700))
 	must(t, os.WriteFile(filepath.Join(dir, "bin", "orphan"), []byte("#!/bin/no-such-interpreter\n"), 0o755))
 }
 
