@@ -120,6 +120,19 @@ func (o ordinary) plainRuntime(runtime, image string, many bool) {
 	}
 }
 
+// TestCallersNamespace: in a user namespace that the caller made, as a rootless
+// container is one, a bundle is for a runtime in there.
+func TestCallersNamespace(t *testing.T) {
+	testneed.Root(t)
+	testneed.Tool(t, "unshare", "setpriv", "runc")
+	o := newOrdinary(t, testuser.WithoutSubids(t))
+	const script = `cd "$2" && "$0" -q bundle --user 0:0 "$1" b -- id && runc --root state run --bundle b byhand-e2e-callers && "$0" run b`
+	r := o.as("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, shared.byhand, "oci:"+shared.image+":v1", o.dir)
+	if r.code != 0 || strings.Count(r.stdout, "uid=0 gid=0 ") != 2 {
+		t.Errorf("exit %d, expected two containers: %q %q", r.code, r.stdout, r.stderr)
+	}
+}
+
 // TestHelperRefuses: where newuidmap does not give an ordinary user the IDs of
 // /etc/subuid, byhand says so, and does what one ID can do.
 func TestHelperRefuses(t *testing.T) {

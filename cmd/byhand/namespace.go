@@ -112,15 +112,15 @@ func storeOptions(s *session) (overlay.Options, error) {
 	return o, nil
 }
 
-// callerMappings are the id maps that a runtime started by the same user
-// can make again: those of the namespace this process is in. For root that
-// is every ID as itself, which owns the files as root unpacked them.
+// callerMappings are the id maps that a runtime started by the caller can make
+// again, for files as this process gives them their owners. For root that is every
+// ID as itself, which owns the files as root unpacked them.
 func callerMappings() (uids, gids []specs.LinuxIDMapping) {
 	status, err := userns.Inspect()
 	if err != nil || status.Kind == userns.Unprivileged {
 		return nil, nil // the caller's own ID alone
 	}
-	uids, gids, err = userns.Current()
+	uids, gids, err = userns.ForCaller()
 	if err != nil {
 		return nil, nil
 	}

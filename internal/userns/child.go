@@ -70,7 +70,7 @@ func become(o order, args []string) (op string, err error) {
 	if os.Getppid() != o.Parent {
 		return "start command in user namespace", errors.New("the parent process has ended")
 	}
-	return "execute " + args[0], unix.Exec(executable(), args, os.Environ())
+	return "execute " + args[0], unix.Exec(executable(), args, entered(os.Environ()))
 }
 
 // executable names this program by its path where that still leads to it, so

@@ -48,6 +48,11 @@ var acts = map[string]func() int{
 		_ = json.NewEncoder(os.Stdout).Encode(s)
 		return 7
 	},
+	"maps": func() int {
+		uids, gids, err := userns.ForCaller()
+		fmt.Println(uids, gids, err)
+		return 0
+	},
 	"mount": func() int {
 		if err := unix.Mount("tmpfs", "/mnt", "tmpfs", 0, ""); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -204,6 +209,37 @@ func TestContainerRootWithout(t *testing.T) {
 	cmd.Stdout, cmd.Stderr = out, out
 	if code := exitCode(t, cmd); code != 99 || !regexp.MustCompile(`^map ids: .* not permitted.*; `).MatchString(out.String()) {
 		t.Errorf("exit code %d, output %q; want 99, what was refused and a remedy", code, out)
+	}
+}
+
+// TestForCaller asks for the maps that a runtime of the caller needs: the caller
+// is outside a namespace that Enter made, and inside any other.
+func TestForCaller(t *testing.T) {
+	testneed.Root(t)
+	testneed.Tool(t, "unshare", "setpriv")
+	u := testuser.WithoutSubids(t)
+	outside := fmt.Sprintf("[{0 %d 1}] [{0 %d 1}] <nil>\n", u.UID, u.GID)
+	const inside = "[{0 0 1}] [{0 0 1}] <nil>\n"
+	for _, c := range []struct {
+		name string
+		wrap []string
+		want string
+	}{
+		{"entered", nil, outside},
+		{"callers own", []string{"unshare", "--user", "--map-root-user"}, inside},
+		{"entered from the callers own", []string{"unshare", "--user", "--map-root-user", "setpriv", "--bounding-set", "-sys_admin"}, inside},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cmd, out := program(t, u, "maps")
+			args := append(c.wrap, cmd.Path, "maps")
+			wrapped := exec.Command(args[0], args[1:]...)
+			wrapped.SysProcAttr, wrapped.Dir = cmd.SysProcAttr, cmd.Dir
+			wrapped.Stdout, wrapped.Stderr = out, out
+			wrapped.Env = append(cmd.Env, "BYHAND_USERNS=7", "PATH="+os.Getenv("PATH"))
+			if code := exitCode(t, wrapped); code != 0 || out.String() != c.want {
+				t.Errorf("exit code %d, output %q; want %q", code, out, c.want)
+			}
+		})
 	}
 }
 

@@ -110,16 +110,21 @@ func Inspect() (Status, error) {
 // the kernel started with. A map of every id is no proof: root may map
 // them all into a namespace of its own.
 func initialNamespace() (bool, error) {
-	const path = "/proc/self/ns/user"
-	var st unix.Stat_t
-	err := sys.Stat(path, &st)
+	n, err := namespaceNumber()
 	if errors.Is(err, fs.ErrNotExist) {
 		return true, nil // a kernel without user namespaces
 	}
-	if err != nil {
-		return false, &fs.PathError{Op: "stat", Path: path, Err: err}
+	return n == 0xEFFFFFFD, err // PROC_USER_INIT_INO, linux/proc_ns.h
+}
+
+// namespaceNumber is the inode number of this process's user namespace.
+func namespaceNumber() (uint64, error) {
+	const path = "/proc/self/ns/user"
+	var st unix.Stat_t
+	if err := sys.Stat(path, &st); err != nil {
+		return 0, &fs.PathError{Op: "stat", Path: path, Err: err}
 	}
-	return st.Ino == 0xEFFFFFFD, nil // PROC_USER_INIT_INO, linux/proc_ns.h
+	return st.Ino, nil
 }
 
 // facts is what Inspect collected.
