@@ -25,7 +25,7 @@ func arrange(app *cli.App, argv []string) ([]string, error) {
 		return nil, err
 	}
 	out := append([]string{argv[0]}, a.globals...)
-	if slices.Contains(a.globals, "--version") && !a.help && !a.tooMany() { // wherever it is
+	if slices.Contains(a.globals, "--version") && !a.help && !a.amongArgs() { // wherever it is
 		return out, nil
 	}
 	out = append(out, a.path...)
@@ -211,9 +211,14 @@ func (a *arranger) errorf(format string, args ...any) error {
 	return &usageError{text}
 }
 
-// seeHelp says where the options are listed.
+// seeHelp says where the options are listed, and that what comes so late may be
+// none.
 func (a *arranger) seeHelp() string {
-	return "; see " + strings.Join(append([]string{"byhand", "help"}, a.path...), " ")
+	hint := ""
+	if a.amongArgs() {
+		hint = hintRest
+	}
+	return hint + "; see " + strings.Join(append([]string{"byhand", "help"}, a.path...), " ")
 }
 
 // lookup finds the flag called name: the command's own first, then the
@@ -242,8 +247,8 @@ const hintRest = "; what the container's program gets follows --"
 
 // insteadOf says what to type instead of the unknown option name.
 func (a *arranger) insteadOf(name string) string {
-	if a.tooMany() {
-		return hintRest + a.seeHelp()
+	if a.amongArgs() {
+		return a.seeHelp()
 	}
 	habits := otherHabits
 	if _, container := beforeArgs(a.command); container {
@@ -255,9 +260,10 @@ func (a *arranger) insteadOf(name string) string {
 	return a.similarOption(name)
 }
 
-// tooMany tells whether a command line was typed as docker takes it, without "--"
-// before the container's program: an option behind that may be the program's.
-func (a *arranger) tooMany() bool {
+// amongArgs says whether what comes next stands where people who know docker put
+// ARGS: after more operands than the command has. An option there may be the
+// container's program's.
+func (a *arranger) amongArgs() bool {
 	want, container := beforeArgs(a.command)
 	return container && len(a.operands) > want
 }

@@ -26,6 +26,7 @@ var runHabits = []habit{
 	{"name", "no container is kept that a name could find; --hostname is what it calls itself"},
 	{"p publish P publish-all expose", "no bridge forwards ports; with --network host the container has the machine's"},
 	{"net", "it is --network"},
+	{"init", "nothing is put before the container's program; an init that the image has can come first after --"},
 	{"add-host dns dns-search dns-opt dns-option", hintHosts},
 	{"env-file", "--env K=V is repeatable, and --env K takes K from the environment"},
 	{"mount", "--volume SRC:DST[:ro] binds a file or directory; for any other mount " + hintConfig},
