@@ -51,6 +51,9 @@ func outputFile(path string, write func(io.Writer) error) (digest.Digest, error)
 		}
 		return writeInto(f, write)
 	}
+	if link, err := os.Lstat(target); err == nil && link.Mode()&fs.ModeSymlink != 0 {
+		return "", storageError(path, errors.New("it is a symbolic link of somebody else's, where anybody may make one; name the file that is meant"))
+	}
 	return writeBeside(path, target, old, write)
 }
 
@@ -105,7 +108,8 @@ var ownDescriptors = regexp.MustCompile(`^/proc/(\d+)(?:/task/\d+)?/fd$`)
 
 // descriptor returns the number of the open file of this process that path
 // stands for, as /dev/stdout, /dev/fd/3 and /proc/self/fd/3 do; else what path
-// leads to, by links of which the last may lead to nothing.
+// leads to, by links of which the last may lead to nothing, or be one that is not
+// followed.
 func descriptor(path string) (fd int, target string, ok bool) {
 	for range maxLinks {
 		dir, err := filepath.EvalSymlinks(filepath.Dir(path))
@@ -121,7 +125,7 @@ func descriptor(path string) (fd int, target string, ok bool) {
 		}
 		path = filepath.Join(dir, filepath.Base(path))
 		info, err := os.Lstat(path)
-		if err != nil || info.Mode()&fs.ModeSymlink == 0 {
+		if err != nil || info.Mode()&fs.ModeSymlink == 0 || planted(dir, info) {
 			return 0, path, false
 		}
 		link, err := os.Readlink(path)
@@ -134,6 +138,19 @@ func descriptor(path string) (fd int, target string, ok bool) {
 		path = link
 	}
 	return 0, path, false
+}
+
+// planted says whether a link in dir is one that Linux does not follow if it
+// protects its users from one another: in /tmp anybody can make one that leads
+// root's file into /etc (proc_sys_fs(5), protected_symlinks).
+func planted(dir string, link fs.FileInfo) bool {
+	info, err := os.Stat(dir)
+	if err != nil || info.Mode()&fs.ModeSticky == 0 || info.Mode().Perm()&0o002 == 0 {
+		return false
+	}
+	owner, ok1 := link.Sys().(*syscall.Stat_t)
+	parent, ok2 := info.Sys().(*syscall.Stat_t)
+	return ok1 && ok2 && int(owner.Uid) != os.Geteuid() && owner.Uid != parent.Uid
 }
 
 // takePlace gives f the owner of old, as far as the caller may, and returns the
