@@ -75,3 +75,26 @@ func TestDiskFull(t *testing.T) {
 		}
 	}
 }
+
+// TestDiskSuffices: an image that has one layer several times takes its blob's
+// room once.
+func TestDiskSuffices(t *testing.T) {
+	testneed.Root(t)
+	l := newLab(t)
+	if err := os.Mkdir(l.path("store"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", l.path("store"), "tmpfs", 0, "size=4m,mode=755"); err != nil {
+		t.Fatal(err)
+	}
+	noise := testtar.Tar(testtar.File("noise", strings.Repeat("x", 2<<20)))
+	r := testregistry.New(t, testregistry.Options{})
+	d := r.AddBlob("lab/same", noise)
+	d.MediaType = ocispec.MediaTypeImageLayer
+	id := digest.FromBytes(noise)
+	r.AddImage("lab/same", "v1", []ocispec.Descriptor{d, d, d}, []digest.Digest{id, id, id})
+	l.must(l.byhand("pull", r.Host()+"/lab/same:v1"))
+	if n := r.Count("/blobs/" + d.Digest.String()); n != 1 {
+		t.Errorf("the layer was asked for %d times, want 1", n)
+	}
+}

@@ -308,19 +308,17 @@ func (s *session) tag(ctx context.Context, img *pull.Image) error {
 
 // fetchBlobs brings the compressed layers that the store lacks into it.
 func (s *session) fetchBlobs(ctx context.Context, img *pull.Image) error {
-	has := func(i int) bool { return s.store.HasBlob(img.Layers[i].Descriptor) }
+	has := func(i int) bool { return repeats(img.Layers, i) || s.store.HasBlob(img.Layers[i].Descriptor) }
 	if err := s.checkSpace(img, has); err != nil {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(s.flags.Int("jobs"))
-	seen := map[digest.Digest]bool{}
-	for _, l := range img.Layers {
-		d := l.Descriptor.Digest
-		if seen[d] {
+	for i, l := range img.Layers {
+		if repeats(img.Layers, i) {
 			continue
 		}
-		seen[d] = true
+		d := l.Descriptor.Digest
 		if s.store.HasBlob(l.Descriptor) {
 			s.explain.Blob(d, true)
 			s.show.done(d, statePresent)
@@ -336,6 +334,11 @@ func (s *session) fetchBlobs(ctx context.Context, img *pull.Image) error {
 		})
 	}
 	return g.Wait()
+}
+
+// repeats says whether a layer below number i, from 0, is the same blob.
+func repeats(layers []*pull.Layer, i int) bool {
+	return slices.ContainsFunc(layers[:i], func(l *pull.Layer) bool { return l.Descriptor.Digest == layers[i].Descriptor.Digest })
 }
 
 // checkSpace refuses to begin what cannot end well: the layers that the store
