@@ -51,7 +51,7 @@ type NotFoundError struct {
 
 func (e *NotFoundError) Error() string {
 	if len(e.Available) > 0 {
-		return fmt.Sprintf("find image %s for %s in the store: it is there for %s",
+		return fmt.Sprintf("find image %s for %s in the store: there is %s",
 			e.Name, e.Platform, strings.Join(e.Available, ", "))
 	}
 	return fmt.Sprintf("find image %s in the store: not there", e.Name)
