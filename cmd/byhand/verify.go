@@ -202,14 +202,14 @@ func (s *session) goodSource(ctx context.Context, ref pull.Reference, rec overla
 			return img, nil
 		}
 	}
-	pinned := ref
+	pinned, platform := ref, s.platform
 	if ref.Transport == pull.Registry {
 		pinned.Digest = rec.Manifest.Digest
 		if slices.Contains(docs, rec.IndexDigest) {
-			pinned.Digest = rec.IndexDigest
+			pinned.Digest, platform = rec.IndexDigest, platformOf(rec)
 		}
 	}
-	img, err := s.client.Resolve(ctx, pinned, s.platform)
+	img, err := s.client.Resolve(ctx, pinned, platform)
 	if err != nil {
 		return nil, err
 	}
