@@ -85,14 +85,19 @@ type recorder struct {
 	limit   int64            // what that was at first
 	kept    int64            // files kept so far
 	keptAs  map[fileID]int64 // of those with further names, by their place among them
+	most    int              // how many of those are remembered
 }
+
+// mostKept bounds memory to some 4 MB. Of more files that have further names all
+// is kept again.
+const mostKept = 1 << 16
 
 // fileID tells whether two names are one file.
 type fileID struct{ dev, ino uint64 }
 
 // newRecorder keeps up to limit bytes of files that are gone, holes included.
 func newRecorder(ctx context.Context, w io.Writer, limit int64) *recorder {
-	return &recorder{w: w, stopped: ctx.Err, room: limit, limit: limit, keptAs: map[fileID]int64{}}
+	return &recorder{w: w, stopped: ctx.Err, room: limit, limit: limit, keptAs: map[fileID]int64{}, most: mostKept}
 }
 
 // meta takes bytes of the stream that are no file's.
@@ -313,7 +318,7 @@ func (r *recorder) keepAgain(op byte, name string, st *unix.Stat_t) (bool, error
 	switch {
 	case st.Nlink < 2:
 		delete(r.keptAs, id)
-	case !ok:
+	case !ok && len(r.keptAs) < r.most:
 		r.keptAs[id] = r.kept
 	}
 	if !ok {
