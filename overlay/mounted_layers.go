@@ -13,8 +13,9 @@ import (
 )
 
 // addMounts adds the overlay mounts that layers of the store are lower dirs of.
-// A mount of a bundle that is named already is not named twice, and one that has
-// ended meanwhile, perhaps with the directories that it named, not at all.
+// A mount of a bundle that is named already is not named twice. One that can only
+// be told by names counts if it is still there, and has not ended meanwhile
+// together with the directories of another store.
 func (s *Store) addMounts(users map[ChainID][]string, mounts []stacked) error {
 	chains, err := s.chains()
 	if err != nil {
@@ -24,20 +25,23 @@ func (s *Store) addMounts(users map[ChainID][]string, mounts []stacked) error {
 	lasting := sync.OnceValues(overlays)
 	for _, m := range mounts {
 		for _, dir := range m.lower {
-			c, ok, err := known.find(dir, m.alien)
+			c, sure, err := known.find(dir, m.alien)
 			if err != nil {
 				return fmt.Errorf("look at %s: %w", m, err)
 			}
-			if !ok || slices.Contains(users[c], bundleUser(filepath.Dir(m.target))) || slices.Contains(users[c], m.String()) {
+			if c == "" || slices.Contains(users[c], bundleUser(filepath.Dir(m.target))) || slices.Contains(users[c], m.String()) {
 				continue
 			}
-			now, err := lasting()
-			if err != nil {
-				return err
+			if !sure {
+				now, err := lasting()
+				if err != nil {
+					return err
+				}
+				if !slices.ContainsFunc(now, m.same) {
+					continue
+				}
 			}
-			if slices.ContainsFunc(now, m.same) {
-				users[c] = append(users[c], m.String())
-			}
+			users[c] = append(users[c], m.String())
 		}
 	}
 	return nil
@@ -66,7 +70,8 @@ func (s *Store) findable(chains []ChainID) findable {
 	return f
 }
 
-// find returns the layer that an overlay mount calls dir. In a user's mount
+// find returns the layer that an overlay mount calls dir, "" if it is none of the
+// store, and whether that is sure or a matter of names. In a user's mount
 // namespace, an alien's, the name is the user's choice, and may lead here to a
 // file system that never answers, of which a user can mount one at any time. So
 // it is looked up in the kernel's memory, where what is mounted always is; only
@@ -81,11 +86,9 @@ func (f findable) find(dir string, alien bool) (ChainID, bool, error) {
 		}
 	}
 	if err != nil || !filepath.IsAbs(dir) { // whatever it was relative to
-		c, ok := f.named(dir)
-		return c, ok, nil
+		return f.named(dir), false, nil
 	}
-	c, ok := f.inodes[i]
-	return c, ok, nil
+	return f.inodes[i], true, nil
 }
 
 // inodeNear returns the file that path leads to, an alien's only if it is at hand.
@@ -128,11 +131,10 @@ func inodeOf(path string) (inode, error) {
 }
 
 // named knows …/l/SHORT and …/layers/CHAINID/diff.
-func (f findable) named(dir string) (ChainID, bool) {
+func (f findable) named(dir string) ChainID {
 	base := filepath.Base(dir)
 	if base == nameDiff {
 		base = filepath.Base(filepath.Dir(dir))
 	}
-	c, ok := f.names[base]
-	return c, ok
+	return f.names[base]
 }

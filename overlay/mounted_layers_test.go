@@ -22,7 +22,7 @@ func TestMountEnded(t *testing.T) {
 	}
 	const noDevice = 1 << 19 // the kernel gives the lowest number that is free
 	ended := stacked{target: "/rootfs", minor: noDevice, lower: []string{
-		"l/" + c.short(), filepath.Join(t.TempDir(), "gone", c.name(), nameDiff), s.layout.diff(c),
+		"l/" + c.short(), filepath.Join(t.TempDir(), "gone", c.name(), nameDiff),
 	}}
 	users := map[ChainID][]string{}
 	if err := s.addMounts(users, []stacked{ended}); err != nil || len(users) != 0 {
