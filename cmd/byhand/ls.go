@@ -140,7 +140,7 @@ func (t *imageTree) files(ctx context.Context) (func(fn func(*fileRow) error) er
 		return nil, t.fileError("list", name, err)
 	}
 	return func(fn func(*fileRow) error) error {
-		for _, kid := range kids {
+		for kid := range kids {
 			if err := fn(t.fileRow(&kid, path.Base(kid.Name))); err != nil {
 				return err
 			}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"runtime"
 
 	"golang.org/x/sync/errgroup"
@@ -191,20 +192,21 @@ func (t *Tree) Lookup(name string, follow bool) (Entry, error) {
 	return newEntry(real, f), nil
 }
 
-// ReadDir returns what the directory holds, names in byte order. A symbolic
-// link to one will do. Errors are *fs.PathError.
-func (t *Tree) ReadDir(name string) ([]Entry, error) {
+// ReadDir gives what the directory holds, names in byte order. A symbolic link
+// to one will do. Errors are *fs.PathError. Entries are made one at a time, as
+// those of a large directory take several times the memory of the tree.
+func (t *Tree) ReadDir(name string) (iter.Seq[Entry], error) {
 	dir, prefix, err := t.findDir(name)
 	if err != nil {
 		return nil, err
 	}
-	var entries []Entry
-	for _, base := range dir.names() {
-		if kid, ok := dir.lookup(base); ok {
-			entries = append(entries, newEntry(prefix+base, kid))
+	return func(yield func(Entry) bool) {
+		for _, base := range dir.names() {
+			if kid, ok := dir.lookup(base); ok && !yield(newEntry(prefix+base, kid)) {
+				return
+			}
 		}
-	}
-	return entries, nil
+	}, nil
 }
 
 // findDir finds a directory, and what stands before the names of what it

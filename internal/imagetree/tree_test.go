@@ -142,11 +142,11 @@ func TestLookup(t *testing.T) {
 	}
 	names := func(dir string) (out []string) {
 		kids, err := tree.ReadDir(dir)
-		for _, k := range kids {
-			out = append(out, k.Name)
-		}
 		if err != nil {
-			out = append(out, err.Error())
+			return []string{err.Error()}
+		}
+		for k := range kids {
+			out = append(out, k.Name)
 		}
 		return out
 	}
