@@ -262,6 +262,9 @@ func TestSettleErrors(t *testing.T) {
 	if !errors.As(err, &entry) || entry.Name != "x" || !errors.Is(err, overlay.ErrLinkTarget) {
 		t.Errorf("link to nothing: %v", err)
 	}
+	if err == nil || !strings.Contains(err.Error(), `target "nothing"`) {
+		t.Errorf("the error does not name what the link is to: %v", err)
+	}
 	err = layerDir(t, filepath.Join(root, "bad2"), dirs, false, testtar.Tar(testtar.Link("x", "d")))
 	if !errors.As(err, &entry) || !errors.Is(err, unix.EISDIR) && !errors.Is(err, overlay.ErrLinkTarget) {
 		t.Errorf("link to a directory: %v", err)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"path"
 
 	"golang.org/x/sys/unix"
@@ -118,10 +119,10 @@ func (s *Settler[D, F, H]) target(name string) (t target[F], done func(), err er
 	ownDone()
 	for _, err := range []error{lowErr, ownErr} {
 		if err != nil && !isAbsent(err) {
-			return t, nil, err
+			return t, nil, fmt.Errorf("target %q: %w", name, err)
 		}
 	}
-	return t, nil, ErrLinkTarget
+	return t, nil, fmt.Errorf("target %q: %w", name, ErrLinkTarget)
 }
 
 func isAbsent(err error) bool {
