@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -32,19 +33,12 @@ func TestDiskFull(t *testing.T) {
 		for _, args := range [][]string{{"pull-and-unpack", "--no-mount"}, {"unpack", "--keep-blobs"}, {"pull-and-unpack", "--rootfs", "flat"}} {
 			t.Run(tc.name+" "+args[1], func(t *testing.T) {
 				l := newLab(t)
-				if err := os.Mkdir(l.path("store"), 0o755); err != nil {
-					t.Fatal(err)
-				}
-				if err := unix.Mount("tmpfs", l.path("store"), "tmpfs", 0, "size=2m,mode=755"); err != nil {
-					t.Fatal(err)
-				}
-				r := testregistry.New(t, testregistry.Options{})
-				d := r.AddBlob("lab/big", tc.raw)
-				d.MediaType = ocispec.MediaTypeImageLayerGzip
+				roomFor(t, l.path("store"), "2m")
+				mediaType := ocispec.MediaTypeImageLayerGzip
 				if tc.fetched == 0 {
-					d.MediaType = ocispec.MediaTypeImageLayer
+					mediaType = ocispec.MediaTypeImageLayer
 				}
-				r.AddImage("lab/big", "v1", []ocispec.Descriptor{d}, []digest.Digest{digest.FromBytes(noise)})
+				r, d := serveLayer(t, tc.raw, mediaType, noise)
 				command := append(args, r.Host()+"/lab/big:v1", l.path("out"))
 				if args[0] == "pull-and-unpack" {
 					command = append(command, "--", "/x")
@@ -67,9 +61,7 @@ func TestDiskFull(t *testing.T) {
 				if _, err := os.Lstat(l.path("out")); err == nil {
 					t.Error("there is an out")
 				}
-				if err := unix.Mount("tmpfs", l.path("store"), "tmpfs", unix.MS_REMOUNT, "size=64m"); err != nil {
-					t.Fatal(err)
-				}
+				roomFor(t, l.path("store"), "64m")
 				l.must(l.byhand(command...))
 			})
 		}
@@ -81,12 +73,7 @@ func TestDiskFull(t *testing.T) {
 func TestDiskSuffices(t *testing.T) {
 	testneed.Root(t)
 	l := newLab(t)
-	if err := os.Mkdir(l.path("store"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Mount("tmpfs", l.path("store"), "tmpfs", 0, "size=4m,mode=755"); err != nil {
-		t.Fatal(err)
-	}
+	roomFor(t, l.path("store"), "4m")
 	noise := testtar.Tar(testtar.File("noise", strings.Repeat("x", 2<<20)))
 	r := testregistry.New(t, testregistry.Options{})
 	d := r.AddBlob("lab/same", noise)
@@ -97,4 +84,54 @@ func TestDiskSuffices(t *testing.T) {
 	if n := r.Count("/blobs/" + d.Digest.String()); n != 1 {
 		t.Errorf("the layer was asked for %d times, want 1", n)
 	}
+}
+
+// TestTargetFull: where there is no room for a tree of plain files, the error
+// names it, nothing is left of it, and the same command succeeds later.
+func TestTargetFull(t *testing.T) {
+	testneed.Root(t)
+	noise := testtar.Tar(testtar.File("noise", strings.Repeat("x", 8<<20)))
+	for name, args := range map[string][]string{
+		"tree": {"unpack"}, "b": {"bundle", "--rootfs", "flat", "--entrypoint", "/x"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			small := l.path("small")
+			roomFor(t, small, "2m")
+			r, _ := serveLayer(t, packed(t, noise), ocispec.MediaTypeImageLayerGzip, noise)
+			target := filepath.Join(small, name)
+			command := append(args, r.Host()+"/lab/big:v1", target)
+			failed := l.byhand(command...)
+			wantCode(t, failed, 7, "no space left")
+			if !strings.Contains(failed.stderr, "byhand: write to "+target) || !strings.Contains(failed.stderr, `"noise"`) {
+				t.Errorf("the tree and the file are not named: %s", failed.stderr)
+			}
+			onlyNames(t, small, nil)
+			roomFor(t, small, "64m")
+			l.must(l.byhand(command...))
+		})
+	}
+}
+
+// roomFor makes dir a file system of its own with so much room, or gives the one
+// that it is already so much.
+func roomFor(t *testing.T, dir, size string) {
+	t.Helper()
+	flags := uintptr(unix.MS_REMOUNT)
+	if err := os.Mkdir(dir, 0o755); err == nil {
+		flags = 0
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", flags, "mode=755,size="+size); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// serveLayer serves lab/big:v1 with the one layer raw, which is tar when unpacked.
+func serveLayer(t *testing.T, raw []byte, mediaType string, tar []byte) (*testregistry.Registry, ocispec.Descriptor) {
+	t.Helper()
+	r := testregistry.New(t, testregistry.Options{})
+	d := r.AddBlob("lab/big", raw)
+	d.MediaType = mediaType
+	r.AddImage("lab/big", "v1", []ocispec.Descriptor{d}, []digest.Digest{digest.FromBytes(tar)})
+	return r, d
 }

@@ -80,7 +80,7 @@ func (s *session) flatten(ctx context.Context, layers []overlay.Layer, dst strin
 		return storageError(dst, err)
 	}
 	s.explain.Flatten(dst, len(layers))
-	return overlay.Flatten(ctx, dirs(layers), dst, overlay.FlattenOptions{
+	err = overlay.Flatten(ctx, dirs(layers), dst, overlay.FlattenOptions{
 		Owners: options.Owners,
 		Sync:   s.flags.Bool("sync"),
 		Skipped: func(skips []unpack.Skip) {
@@ -89,6 +89,10 @@ func (s *session) flatten(ctx context.Context, layers []overlay.Layer, dst strin
 			}
 		},
 	})
+	if _, ok := errors.AsType[*unpack.EntryError](err); ok { // it names the file alone
+		err = fmt.Errorf("write to %s: %w", dst, err)
+	}
+	return err
 }
 
 // unpacked finds an image, unpacks it and makes the store list it.
