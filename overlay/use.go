@@ -41,7 +41,7 @@ func (u useFile) valid() bool {
 // the store keeps a hard link of it where it can: by that a bundle counts that
 // was moved on its file system.
 func (s *Store) Use(ctx context.Context, dir string, chains []ChainID) error {
-	abs, err := filepath.Abs(dir)
+	name, err := bundleName(dir)
 	if err == nil {
 		err = s.lease(ctx, layerLeases(chains)...)
 	}
@@ -51,7 +51,7 @@ func (s *Store) Use(ctx context.Context, dir string, chains []ChainID) error {
 		}
 	}
 	if err == nil {
-		err = s.recordUse(ctx, useFile{Dir: abs, Chains: chains})
+		err = s.recordUse(ctx, useFile{Dir: name, Chains: chains})
 	}
 	if err != nil {
 		return fmt.Errorf("record bundle %s: %w", dir, err)
@@ -62,13 +62,13 @@ func (s *Store) Use(ctx context.Context, dir string, chains []ChainID) error {
 // UseAgain is Use for a bundle that is there, which may have been moved. A
 // record that is right is left alone.
 func (s *Store) UseAgain(ctx context.Context, dir string, chains []ChainID) error {
-	abs, err := filepath.Abs(dir)
+	name, err := bundleName(dir)
 	if err != nil {
 		return fmt.Errorf("record bundle %s: %w", dir, err)
 	}
-	key := useKey(abs)
+	key := useKey(name)
 	u, err := s.readUse(key)
-	if err == nil && u.Dir == abs && slices.Equal(u.Chains, chains) && s.refsTo(key, abs) {
+	if err == nil && u.Dir == name && slices.Equal(u.Chains, chains) && s.refsTo(key, name) {
 		return nil
 	}
 	return s.Use(ctx, dir, chains)
@@ -101,14 +101,31 @@ func (s *Store) recordUse(ctx context.Context, u useFile) error {
 
 // Release takes back a Use. Without one it does nothing.
 func (s *Store) Release(dir string) error {
-	abs, err := filepath.Abs(dir)
+	name, err := bundleName(dir)
 	if err == nil {
-		err = s.dropUse(useKey(abs))
+		err = s.dropUse(useKey(name))
 	}
 	if err != nil {
 		return fmt.Errorf("release bundle %s: %w", dir, err)
 	}
 	return nil
+}
+
+// bundleName is the one name that a bundle has in the store, whatever links led
+// to it: its path without any, also where it is gone.
+func bundleName(dir string) (string, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	if real, err := filepath.EvalSymlinks(abs); err == nil {
+		return real, nil
+	}
+	parent, base := filepath.Split(abs)
+	if real, err := filepath.EvalSymlinks(parent); err == nil {
+		return filepath.Join(real, base), nil
+	}
+	return abs, nil
 }
 
 // dropUse removes a record.

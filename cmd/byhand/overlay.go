@@ -76,9 +76,6 @@ func checkLayers(ctx context.Context, dir string, o overlay.MountOptions) (err e
 	if err != nil {
 		return err
 	}
-	if dir, err = realPath(dir); err != nil { // one bundle has one name in the store
-		return fmt.Errorf("read bundle: %w", err)
-	}
 	store, err := overlay.Open(ctx, root, overlay.Options{})
 	if err != nil {
 		return err
