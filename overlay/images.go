@@ -224,9 +224,15 @@ func imageOf(d ocispec.Descriptor) Image {
 	return img
 }
 
-// nameOf is the name of an entry, "" for one without: a foreign tool's.
+// nameOf is the name of an entry, "" for one without: a foreign tool's. One that
+// a tool made of ours under another name, as umoci tag does, has our annotations
+// too: it goes by what that tool calls it.
 func nameOf(d ocispec.Descriptor) string {
-	return cmp.Or(d.Annotations[annotationName], d.Annotations[ocispec.AnnotationRefName])
+	name, ref := d.Annotations[annotationName], d.Annotations[ocispec.AnnotationRefName]
+	if ref != "" && ref != refName(name) {
+		return ref
+	}
+	return name
 }
 
 func indexOf(d ocispec.Descriptor) digest.Digest {

@@ -243,6 +243,36 @@ func TestForeignLayout(t *testing.T) {
 	}
 }
 
+// What another tool calls an image of ours is a name of its own: it outlives
+// ours.
+func TestForeignTag(t *testing.T) {
+	testneed.Tool(t, "umoci")
+	s := open(t, t.TempDir())
+	putImage(t, s, alpine, linuxAMD64, whole("f"))
+	run(t, "umoci", "tag", "--image", s.Dir()+":"+alpine, "mine")
+	names := func() (list []string) {
+		t.Helper()
+		imgs, err := s.Images(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, img := range imgs {
+			list = append(list, img.Name)
+		}
+		return list
+	}
+	if diff := cmp.Diff([]string{alpine, "mine"}, names()); diff != "" {
+		t.Errorf("Images (-want +got):\n%s", diff)
+	}
+	putImage(t, s, alpine, linuxAMD64, whole("newer"))
+	if _, err := s.Remove(t.Context(), alpine); err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff([]string{"mine"}, names()); diff != "" {
+		t.Errorf("Images after alpine was removed (-want +got):\n%s", diff)
+	}
+}
+
 func run(t *testing.T, name string, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), name, args...)

@@ -27,6 +27,8 @@ func (s *session) sortRemovals(ctx context.Context) (images, dirs []string, err 
 		switch {
 		case err == nil:
 			images = append(images, name)
+		case s.listsName(ctx, arg):
+			images = append(images, arg)
 		case bundle.Made(arg):
 			dirs = append(dirs, arg)
 		default:

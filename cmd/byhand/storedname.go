@@ -64,6 +64,12 @@ func (s *session) parseStored(ctx context.Context, arg string) (pull.Reference, 
 
 // lists tells whether the store has an image of that name.
 func (s *session) lists(ctx context.Context, ref pull.Reference) bool {
-	_, err := s.store.Find(ctx, ref.String(), ocispec.Platform{})
+	return s.listsName(ctx, ref.String())
+}
+
+// listsName tells the same of exactly that name. Another tool may have given it:
+// mine, where ours is docker.io/library/mine:latest.
+func (s *session) listsName(ctx context.Context, name string) bool {
+	_, err := s.store.Find(ctx, name, ocispec.Platform{})
 	return err == nil
 }
