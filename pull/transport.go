@@ -1,11 +1,8 @@
 package pull
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -13,12 +10,9 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/opencontainers/go-digest"
 )
 
 const (
@@ -164,49 +158,6 @@ func (e *endpoint) firstWarning() bool {
 	return first
 }
 
-// request is a GET of something below the API's root.
-type request struct {
-	object string        // what is asked for, for display
-	digest digest.Digest // of that, where it is known
-
-	repo   string     // repository, without host
-	path   string     // below the repository: "manifests/latest"
-	query  url.Values // besides ns; may be nil
-	accept []string
-
-	// offset and end, when offset is not 0, ask for the bytes from offset up to
-	// end, which is not among them.
-	offset, end int64
-
-	// within, if not 0, is how long the answer may take in all.
-	within time.Duration
-
-	// lane, if not nil, has the connection to use.
-	lane *lane
-
-	// fixed says that the content is known by digest, so that it does not
-	// matter who delivers it.
-	fixed bool
-
-	// absolute, if not nil, is asked instead of the API: a layer's own URL.
-	absolute *url.URL
-}
-
-// url returns the address of r at e.
-func (e *endpoint) url(r request, scheme string) *url.URL {
-	if r.absolute != nil {
-		return r.absolute
-	}
-	u := &url.URL{Scheme: scheme, Host: e.cfg.host, Path: e.cfg.path + "/" + r.repo + "/" + r.path}
-	q := url.Values{}
-	maps.Copy(q, r.query)
-	if e.cfg.ns {
-		q.Set("ns", e.registry)
-	}
-	u.RawQuery = q.Encode()
-	return u
-}
-
 // send makes one attempt at r: it finds the scheme, answers a challenge, follows
 // redirects. The result may have any status. Its body ends in a stallError if
 // it makes no progress, and must be closed.
@@ -236,126 +187,6 @@ func attemptError(ctx context.Context, err error) error {
 		return cause
 	}
 	return err
-}
-
-// negotiate sends r over the first scheme that the host speaks.
-func (e *endpoint) negotiate(ctx context.Context, w *watchdog, r request) (*http.Response, error) {
-	schemes := e.cfg.schemes
-	if s := e.spoken(); s != "" {
-		schemes = []string{s}
-	}
-	if r.absolute != nil {
-		schemes = []string{r.absolute.Scheme}
-	}
-	var first error
-	for i, s := range schemes {
-		resp, err := e.challenge(ctx, w, r, s)
-		last := i == len(schemes)-1
-		switch {
-		case err == nil && (!last || first != nil) && refusedPlain(resp, s):
-			closeBody(resp)
-			continue
-		case err == nil:
-			return resp, nil
-		case ctx.Err() != nil:
-			return nil, err
-		case first == nil || wrongProtocol(first):
-			first = err
-		}
-		// Another request may have found the other scheme meanwhile.
-		if e.spoken() == s || !otherSchemeMayWork(err, e.cfg.host) {
-			break
-		}
-	}
-	return nil, first
-}
-
-// spoken returns the scheme that has got an answer, "" if none has yet.
-func (e *endpoint) spoken() string {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.scheme
-}
-
-// speaks notes that the host answered over scheme.
-func (e *endpoint) speaks(scheme string) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.scheme = scheme
-}
-
-// refusedPlain recognises the answer of a TLS server to plain HTTP. The words
-// are those of Go's, nginx's and Apache's servers.
-func refusedPlain(resp *http.Response, scheme string) bool {
-	if scheme != "http" || resp.StatusCode != http.StatusBadRequest {
-		return false
-	}
-	head := readBriefly(resp, 1<<10)
-	resp.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(head), resp.Body), resp.Body}
-	return strings.Contains(strings.ToLower(string(head)), "https")
-}
-
-// wrongProtocol reports whether the other side does not speak TLS.
-func wrongProtocol(err error) bool {
-	var rec tls.RecordHeaderError
-	return errors.As(err, &rec) ||
-		err != nil && strings.Contains(err.Error(), "HTTP response to HTTPS client")
-}
-
-// otherSchemeMayWork reports whether err leaves hope for another scheme.
-func otherSchemeMayWork(err error, host string) bool {
-	if isCertificateError(err) {
-		return false
-	}
-	var op *net.OpError
-	if errors.As(err, &op) && op.Op == "dial" {
-		_, _, splitErr := net.SplitHostPort(host)
-		return splitErr != nil // without a port the schemes use different ones
-	}
-	return true
-}
-
-// isCertificateError reports whether TLS is spoken and one side refuses the
-// other's certificate or version.
-func isCertificateError(err error) bool {
-	var verify *tls.CertificateVerificationError
-	return errors.As(err, &verify) || isAlert(err)
-}
-
-// certificateRemedy says what may help where the host's certificate was refused.
-func certificateRemedy(err error) string {
-	var (
-		name    x509.HostnameError
-		invalid x509.CertificateInvalidError
-	)
-	switch {
-	case errors.As(err, &name):
-		return "call the registry by a name that its certificate has, or give --tls-verify=false"
-	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return "the registry needs a new certificate, unless the clock here is wrong; --tls-verify=false takes the old one"
-	}
-	return "put the authority's certificate into a directory for --cert-dir, or give --tls-verify=false"
-}
-
-// isAlert reports whether TLS ended with an alert. crypto/tls has no exported
-// type for it, but marks it by the operation.
-func isAlert(err error) bool {
-	var op *net.OpError
-	return errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error")
-}
-
-// clientRemedy is for a host that ends TLS without giving the reason.
-const clientRemedy = "if it wants a client certificate, put NAME.cert and NAME.key into a directory for --cert-dir"
-
-// closedAtOnce reports whether the connection was gone before HTTP/2 had said a
-// word. A host that misses a client certificate ends TLS 1.3 when our side is
-// through with it already, and its alert may come too late to be read. net/http
-// has no exported error for that.
-func closedAtOnce(err error) bool {
-	return strings.Contains(err.Error(), "http2: client conn could not be established")
 }
 
 // challenge sends r and answers a challenge, at most twice: a token that was
@@ -436,13 +267,6 @@ func (e *endpoint) follow(ctx context.Context, w *watchdog, r request, scheme, a
 	}
 }
 
-func (r request) addHeaders(h http.Header) {
-	h.Set("Accept", strings.Join(r.accept, ", ")) // in one line: some servers read only the first
-	if r.offset > 0 {
-		h.Set("Range", fmt.Sprintf("bytes=%d-%d", r.offset, r.end-1))
-	}
-}
-
 // roundTrip sends one request. The watchdog bounds the time until its answer.
 func (e *endpoint) roundTrip(w *watchdog, tr *http.Transport, req *http.Request, a purpose) (*http.Response, error) {
 	req.Header.Set("User-Agent", e.userAgent)
@@ -460,52 +284,6 @@ func (e *endpoint) roundTrip(w *watchdog, tr *http.Transport, req *http.Request,
 	}
 	e.observe(Event{Kind: EventResponse, Object: e.cfg.host, Exchange: &done})
 	return resp, err
-}
-
-// redirectTarget returns where resp redirects to, or nil.
-func redirectTarget(resp *http.Response, fixed bool) (*url.URL, error) {
-	switch resp.StatusCode {
-	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther,
-		http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
-	default:
-		return nil, nil
-	}
-	from := resp.Request.URL
-	bad := func(reason string) error {
-		return &FormatError{Object: redactURL(from), Reason: "the answer redirects " + reason}
-	}
-	loc := resp.Header.Get("Location")
-	if loc == "" {
-		return nil, bad("without saying where to")
-	}
-	u, err := from.Parse(loc)
-	if err != nil || u.Host == "" {
-		return nil, bad("to a malformed address")
-	}
-	if u.Scheme != "http" && u.Scheme != "https" {
-		return nil, bad("to something that is not HTTP")
-	}
-	if from.Scheme == "https" && u.Scheme == "http" && !fixed {
-		return nil, bad("from HTTPS to plain HTTP, where anybody could answer")
-	}
-	u.User = nil // a login that nobody here asked for
-	u.Fragment = ""
-	return u, nil
-}
-
-// sameOrigin compares scheme, host and port.
-func sameOrigin(a, b *url.URL) bool {
-	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) && port(a) == port(b)
-}
-
-func port(u *url.URL) string {
-	if p := u.Port(); p != "" {
-		return p
-	}
-	if u.Scheme == "http" {
-		return "80"
-	}
-	return "443"
 }
 
 // closeBody gives up a body. What little is left is read, so that the
