@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/vbauerster/mpb/v8"
@@ -41,7 +42,7 @@ type layerBar struct {
 
 func newBars(w *os.File) *bars {
 	return &bars{
-		out:    mpb.New(mpb.WithOutput(w), mpb.WithAutoRefresh(), mpb.WithWidth(40)),
+		out:    mpb.New(mpb.WithOutput(w), mpb.WithAutoRefresh(), mpb.WithRefreshRate(50*time.Millisecond), mpb.WithWidth(40)),
 		layers: map[digest.Digest]*layerBar{},
 		most:   room(w),
 	}
