@@ -143,7 +143,7 @@ func stable(log, host, dir string) string {
 func TestExplainRootless(t *testing.T) {
 	user := testuser.WithSubids(t)
 	image := filepath.Join(t.TempDir(), "image")
-	buildDemo(t, image, "cmds")
+	buildDemo(t, image)
 	ref := registry(t, nil, "lab/demo:v1=oci:"+image) + "/lab/demo:v1"
 	program := filepath.Join(filepath.Dir(testuser.Program(t)), "byhand")
 	if err := os.Rename(filepath.Join(filepath.Dir(program), "program"), program); err != nil {

@@ -16,7 +16,7 @@ import (
 func TestExportAsUser(t *testing.T) {
 	dir := t.TempDir()
 	image := filepath.Join(dir, "image")
-	buildDemo(t, image, "cmds")
+	buildDemo(t, image)
 	ref := registry(t, nil, "lab/demo:v1=oci:"+image) + "/lab/demo:v1"
 	user := testuser.WithoutSubids(t)
 	program := filepath.Join(filepath.Dir(testuser.Program(t)), "byhand")

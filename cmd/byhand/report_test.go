@@ -13,7 +13,7 @@ import (
 func TestReportInBrowser(t *testing.T) {
 	dir := t.TempDir()
 	image, page := filepath.Join(dir, "image"), filepath.Join(dir, "page.html")
-	buildDemo(t, image, "cmds")
+	buildDemo(t, image)
 	// A process of its own, since an ordinary user's goes into a user namespace.
 	cmd := exec.Command("/proc/self/exe", "--store", filepath.Join(dir, "store"), "report", "oci:"+image+":v1", "-o", page)
 	cmd.Args[0] = "byhand"

@@ -32,9 +32,8 @@ func testMain(m *testing.M) int {
 // tests.
 func TestScript(t *testing.T) {
 	dir := t.TempDir()
-	image, alone := filepath.Join(dir, "image"), filepath.Join(dir, "alone")
-	buildDemo(t, image, "cmds")
-	buildDemo(t, alone, "alone")
+	image := filepath.Join(dir, "image")
+	buildDemo(t, image)
 	odd := filepath.Join(dir, "odd")
 	buildOdd(t, odd)
 	escapes := filepath.Join(dir, "escapes")
@@ -47,7 +46,6 @@ func TestScript(t *testing.T) {
 	buildImage(t, foreign, map[string]any{"architecture": "s390x", "os": "linux"}, [][]byte{testtar.Tar(testtar.File("f", "1"))})
 	elsewhere := registry(t, nil, "lab/foreign:v1=oci:"+foreign)
 	open := registry(t, nil, "lab/demo:v1=oci:"+image)
-	single := registry(t, nil, "lab/demo:v1=oci:"+alone)
 	locked := registry(t, serve.NewTokenAuth(serve.TokenOptions{Username: "ann", Password: "s3cret"}), "lab/demo:v1=oci:"+image)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -56,7 +54,6 @@ func TestScript(t *testing.T) {
 		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("REGISTRY", open)
-			e.Setenv("ALONE", single)
 			e.Setenv("LOCKED", locked)
 			e.Setenv("FOREIGN", elsewhere+"/lab/foreign:v1")
 			e.Setenv("IMAGE", image)
@@ -84,11 +81,11 @@ func TestScript(t *testing.T) {
 	})
 }
 
-// buildDemo writes the demo image with that hostname, for this machine and one
-// other, to dir. Its layers are no other image's: a mount by relative names, or in
-// a mount namespace where others see no such directory, counts for all stores that
-// have the layers, and the tests of several packages, and scripts, run at once.
-func buildDemo(t *testing.T, dir, hostname string) {
+// buildDemo writes the demo image, for this machine and one other, to dir. Its
+// layers are no other package's: a mount by relative names, or in a mount
+// namespace where others see no such directory, counts for all stores that have
+// the layers, and the tests of several packages run at once.
+func buildDemo(t *testing.T, dir string) {
 	t.Helper()
 	other := "arm64"
 	if runtime.GOARCH == other {
@@ -103,7 +100,7 @@ func buildDemo(t *testing.T, dir, hostname string) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := demo.Build(dir, demo.Options{Programs: programs, Tag: "v1", Hostname: hostname}); err != nil {
+	if _, err := demo.Build(dir, demo.Options{Programs: programs, Tag: "v1", Hostname: "cmds"}); err != nil {
 		t.Fatal(err)
 	}
 }
