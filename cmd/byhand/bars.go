@@ -206,7 +206,7 @@ func (b *bars) done(layer digest.Digest, state string) {
 	lb.state = state
 	lb.meter.set(lb.size, lb.size)
 	lb.mu.Unlock()
-	if state == statePresent || again {
+	if unprinted(state) || again {
 		return
 	}
 	b.begin()

@@ -62,8 +62,14 @@ func (w work) there() string {
 	}
 }
 
-// statePresent is the state of a layer that nothing had to be done for.
-const statePresent = "there already"
+// statePresent is the state of a layer that nothing had to be done for, and
+// stateChecked that of one that verify has a row for. No line is printed for them.
+const (
+	statePresent = "there already"
+	stateChecked = "checked"
+)
+
+func unprinted(state string) bool { return state == statePresent || state == stateChecked }
 
 // newProgress chooses by the --progress mode.
 func newProgress(mode string, stderr *os.File) (progress, error) {
@@ -151,7 +157,7 @@ func (p *plainProgress) done(layer digest.Digest, state string) {
 	}
 	l.state = state
 	p.left--
-	if state != statePresent {
+	if !unprinted(state) {
 		p.print("%s", doneLine(l.number, layer, l.size, state))
 	}
 }

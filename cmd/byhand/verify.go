@@ -112,7 +112,7 @@ func (s *session) verify(ctx context.Context, ref pull.Reference, rec overlay.Im
 			d := img.Layers[layer-1].Descriptor // the display counts compressed bytes
 			s.show.fetched(d.Digest, int64(float64(d.Size)*min(1, float64(done)/float64(total))))
 			if done == total {
-				s.show.done(d.Digest, statePresent) // the table says the rest
+				s.show.done(d.Digest, stateChecked)
 			}
 		}
 	}
