@@ -50,10 +50,10 @@ type Limits struct {
 	// Default 4; 1 means that blobs are never fetched in ranges.
 	RangeConnections int
 	// RangeSize is the size of one range in bytes, which is held in memory until
-	// its turn comes. Default 4 MiB.
+	// its turn comes. Default 2.5 MiB.
 	RangeSize int64
 	// RangeMemory bounds what all ranges of a client hold in memory, in bytes.
-	// Default 16 MiB. Blobs for which nothing is left use one connection.
+	// Default 10 MiB. Blobs for which nothing is left use one connection.
 	RangeMemory int64
 }
 
@@ -74,8 +74,8 @@ const (
 
 	defaultRangeFloor       = 64 << 20
 	defaultRangeConnections = 4
-	defaultRangeSize        = 4 << 20
-	defaultRangeMemory      = 16 << 20
+	defaultRangeSize        = 2560 << 10
+	defaultRangeMemory      = 10 << 20
 )
 
 // withDefaults returns l with every zero field set to its default.

@@ -95,18 +95,21 @@ func (l *late) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// paced delivers at most rate bytes a second. What it could have delivered
-// while there was nothing to read is lost, as on a real line.
+// paced delivers at most rate bytes a second. What it could have delivered while
+// there was nothing to read is lost, as on a real line, but for the last moment:
+// a sleep may take longer than it was to.
 type paced struct {
 	r    io.Reader
 	rate float64
 	due  time.Time // of the next byte
 }
 
+const moment = 20 * time.Millisecond
+
 func (p *paced) Read(b []byte) (int, error) {
 	n, err := p.r.Read(b)
-	if now := time.Now(); p.due.Before(now) {
-		p.due = now
+	if latest := time.Now().Add(-moment); p.due.Before(latest) {
+		p.due = latest
 	}
 	p.due = p.due.Add(time.Duration(float64(n) / p.rate * float64(time.Second)))
 	time.Sleep(time.Until(p.due))
