@@ -251,15 +251,8 @@ func usedBundle(t *testing.T, store, bundle string, layers []overlay.Layer) {
 		t.Fatal(err)
 	}
 	s := open(t, store)
-	var chains []overlay.ChainID
-	for _, l := range layers {
-		chains = append(chains, l.ChainID)
-	}
-	err := s.Use(t.Context(), bundle, chains)
-	if err == nil {
-		err = overlay.Prepare(bundle, layers)
-	}
-	if err := errors.Join(err, s.Close()); err != nil {
+	prepare(t, s, bundle, layers)
+	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -366,12 +359,7 @@ func TestRelease(t *testing.T) {
 	dir, bundle := t.TempDir(), t.TempDir()
 	a, _ := twoImages(t, dir)
 	s := open(t, dir)
-	if err := s.Use(t.Context(), bundle, []overlay.ChainID{a[0].ChainID, a[1].ChainID}); err != nil {
-		t.Fatal(err)
-	}
-	if err := overlay.Prepare(bundle, a); err != nil {
-		t.Fatal(err)
-	}
+	prepare(t, s, bundle, a)
 	if err := errors.Join(s.Release(bundle), s.Release(bundle)); err != nil {
 		t.Fatal(err)
 	}

@@ -120,6 +120,21 @@ func addAll(t testing.TB, s *overlay.Store, srcs ...*fakeSource) []overlay.Layer
 	return layers
 }
 
+// prepare makes bundle a user of layers, with what its mount needs.
+func prepare(t testing.TB, s *overlay.Store, bundle string, layers []overlay.Layer) {
+	t.Helper()
+	var chains []overlay.ChainID
+	for _, l := range layers {
+		chains = append(chains, l.ChainID)
+	}
+	if err := s.Use(t.Context(), bundle, chains); err != nil {
+		t.Fatal(err)
+	}
+	if err := overlay.Prepare(bundle, layers); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // tree lists everything below dir, slash-relative, sorted.
 func tree(t testing.TB, dir string) []string {
 	t.Helper()

@@ -182,12 +182,7 @@ func TestBundleNeverAnswering(t *testing.T) {
 	dir, bundle := t.TempDir(), t.TempDir()
 	a, _ := twoImages(t, dir)
 	s := open(t, dir)
-	if err := s.Use(t.Context(), bundle, []overlay.ChainID{a[0].ChainID, a[1].ChainID}); err != nil {
-		t.Fatal(err)
-	}
-	if err := overlay.Prepare(bundle, a); err != nil {
-		t.Fatal(err)
-	}
+	prepare(t, s, bundle, a)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -271,12 +266,7 @@ func TestMountedBundleHalfDeleted(t *testing.T) {
 	dir, bundle := t.TempDir(), tmpfs(t)
 	a, _ := twoImages(t, dir)
 	s := open(t, dir)
-	if err := s.Use(t.Context(), bundle, []overlay.ChainID{a[0].ChainID, a[1].ChainID}); err != nil {
-		t.Fatal(err)
-	}
-	if err := overlay.Prepare(bundle, a); err != nil {
-		t.Fatal(err)
-	}
+	prepare(t, s, bundle, a)
 	o, err := overlay.BundleMount(bundle)
 	if err == nil {
 		err = overlay.Mount(o)

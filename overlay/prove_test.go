@@ -129,16 +129,7 @@ func TestRepairInUse(t *testing.T) {
 	if err := os.Mkdir(bundle, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	var chains []overlay.ChainID
-	for _, l := range layers {
-		chains = append(chains, l.ChainID)
-	}
-	if err := s.Use(t.Context(), bundle, chains); err != nil {
-		t.Fatal(err)
-	}
-	if err := overlay.Prepare(bundle, layers); err != nil {
-		t.Fatal(err)
-	}
+	prepare(t, s, bundle, layers)
 	m, err := overlay.BundleMount(bundle)
 	if err != nil {
 		t.Fatal(err)

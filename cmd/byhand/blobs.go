@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"slices"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -59,14 +58,15 @@ func (s *session) tag(ctx context.Context, img *pull.Image) error {
 
 // fetchBlobs brings the compressed layers that the store lacks into it.
 func (s *session) fetchBlobs(ctx context.Context, img *pull.Image) error {
-	has := func(i int) bool { return repeats(img.Layers, i) || s.store.HasBlob(img.Layers[i].Descriptor) }
+	again := repeated(img.Layers)
+	has := func(i int) bool { return again[i] || s.store.HasBlob(img.Layers[i].Descriptor) }
 	if err := s.checkSpace(img, has); err != nil {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(s.flags.Int("jobs"))
 	for i, l := range img.Layers {
-		if repeats(img.Layers, i) {
+		if again[i] {
 			continue
 		}
 		d := l.Descriptor.Digest
@@ -87,9 +87,15 @@ func (s *session) fetchBlobs(ctx context.Context, img *pull.Image) error {
 	return g.Wait()
 }
 
-// repeats says whether a layer below number i, from 0, is the same blob.
-func repeats(layers []*pull.Layer, i int) bool {
-	return slices.ContainsFunc(layers[:i], func(l *pull.Layer) bool { return l.Descriptor.Digest == layers[i].Descriptor.Digest })
+// repeated says of each layer whether one below is the same blob.
+func repeated(layers []*pull.Layer) []bool {
+	again := make([]bool, len(layers))
+	seen := map[digest.Digest]bool{}
+	for i, l := range layers {
+		d := l.Descriptor.Digest
+		again[i], seen[d] = seen[d], true
+	}
+	return again
 }
 
 // checkSpace refuses to begin what cannot end well: the layers that the store
